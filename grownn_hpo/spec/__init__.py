@@ -1,0 +1,27 @@
+"""The study file: frozen, validated values, and the one way to read and write them."""
+
+from grownn_hpo.spec.values import (
+    IDEMPOTENT_ACTIVATIONS,
+    Arm,
+    Evaluation,
+    Growth,
+    Limits,
+    Network,
+    PPOSettings,
+    Rung,
+    Search,
+    Task,
+)
+
+__all__ = [
+    "IDEMPOTENT_ACTIVATIONS",
+    "Arm",
+    "Evaluation",
+    "Growth",
+    "Limits",
+    "Network",
+    "PPOSettings",
+    "Rung",
+    "Search",
+    "Task",
+]

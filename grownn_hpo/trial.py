@@ -85,3 +85,15 @@ class Outcome:
         # Summed in the order of seeds, so that the same results give the same bits.
         returns = [r.mean_return for r in sorted(results, key=lambda r: r.segment) if r.mean_return is not None]
         return cls(Status.COMPLETED, -sum(returns) / len(returns))
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One evaluation round: where on the lineage's axis of env steps, and what the deterministic policy did there."""
+
+    env_steps: int
+    mean_return: float
+    std_return: float
+    mean_length: float
+    success_rate: float | None
+    episodes: int

@@ -1,5 +1,6 @@
 """The study file: frozen, validated values, and the one way to read and write them."""
 
+from grownn_hpo.spec.spaces import Characters, Continuous, Discrete, Spaces, Vector
 from grownn_hpo.spec.values import (
     IDEMPOTENT_ACTIVATIONS,
     Arm,
@@ -16,6 +17,9 @@ from grownn_hpo.spec.values import (
 __all__ = [
     "IDEMPOTENT_ACTIVATIONS",
     "Arm",
+    "Characters",
+    "Continuous",
+    "Discrete",
     "Evaluation",
     "Growth",
     "Limits",
@@ -23,5 +27,7 @@ __all__ = [
     "PPOSettings",
     "Rung",
     "Search",
+    "Spaces",
     "Task",
+    "Vector",
 ]

@@ -1,0 +1,86 @@
+"""An arm's folder as a whole: created from an arm, opened again as the same arm, its brackets stored before use."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from grownn_hpo.errors import GrowNNError, InputError
+from grownn_hpo.spec import Arm
+from grownn_hpo.spec.document import read
+from grownn_hpo.spec.study import arm_document, resolve
+from grownn_hpo.store.commit import TEMPORARY, make_folder, write_file
+from grownn_hpo.store.paths import ArmFolder
+
+Configuration = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """A bracket's configurations, verbatim, and the hash of what they were suggested from."""
+
+    bracket: int
+    configurations: tuple[Configuration, ...]
+    suggested_from: str
+
+
+_BRACKET = TypeAdapter(Bracket)
+
+
+def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
+    """Lay out a new arm's folder; the study file, written last, makes it one."""
+    make_folder(folder.root)
+    write_file(folder.environment_file, json.dumps(environment, indent=1).encode())
+    record_arm(folder, arm)
+
+
+def record_arm(folder: ArmFolder, arm: Arm) -> None:
+    """Write the study file of an arm as resolved."""
+    write_file(folder.study_file, arm_document(arm).encode())
+
+
+def read_arm(folder: ArmFolder) -> Arm:
+    """The arm recorded in a folder; InputError if its study file was edited into something invalid."""
+    arms = resolve(read(folder.study_file), str(folder.study_file))
+    if len(arms) != 1:
+        raise InputError(f"{folder.study_file}: arms: a recorded study file holds one arm, this one has {len(arms)}")
+    return arms[0]
+
+
+def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
+    """What the arm was created with: versions, CPU, git commit; empty if that was lost."""
+    try:
+        content = json.loads(folder.environment_file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
+    """Store a bracket, before any of its configurations is used."""
+    make_folder(folder.brackets)
+    write_file(folder.bracket_file(bracket.bracket), _BRACKET.dump_json(bracket, indent=1))
+
+
+def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
+    """All brackets stored so far, by number."""
+    found: dict[int, Bracket] = {}
+    paths = sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
+    for path in paths:
+        try:
+            bracket = _BRACKET.validate_json(path.read_bytes())
+        except (ValidationError, ValueError) as error:
+            raise GrowNNError(
+                f"{path}: damaged: {error}; restore it, or delete it to have it suggested again"
+            ) from None
+        found[bracket.bracket] = bracket
+    return found
+
+
+def sweep_temporaries(folder: ArmFolder) -> None:
+    """Remove what a killed driver left half-written at the top of the arm's folder."""
+    for parent in (folder.root, folder.brackets):
+        for path in parent.glob(f"*{TEMPORARY}"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""One segment's attempts: claiming a folder, committing a result, and believing one only if it is whole.
+
+`result.json`, written last, holds the SHA-256 of every artefact beside it: it *is* the commit. What has no valid
+`result.json` did not happen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from grownn_hpo.store import paths
+from grownn_hpo.store.commit import file_sha256, make_folder, sync_file, sync_folder, write_file
+from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.trial import Segment, SegmentResult, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an attempt took; no other attempt's need be equal to it."""
+
+    seconds: float
+    training_seconds: float
+    evaluation_seconds: float
+    peak_memory_gib: float
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The content of `result.json`."""
+
+    result: SegmentResult
+    artefacts: dict[str, str]
+    measured: Measured | None
+    format: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The content of `failure.json`: an attempt that its supervisor saw fail, and why."""
+
+    segment: Segment
+    cause: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commit and the attempt's folder that it stands in."""
+
+    commit: Commit
+    folder: Path
+
+
+_COMMIT = TypeAdapter(Commit)
+_FAILURE = TypeAdapter(Failure)
+
+
+def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
+    """A fresh folder for a new attempt at `segment`; nobody else ever gets the same one."""
+    parent = folder.segment(segment)
+    make_folder(parent)
+    first = len(folder.attempts(segment)) + 1
+    for number in itertools.count(first):
+        attempt = parent / f"a{number}"
+        try:
+            attempt.mkdir()
+        except FileExistsError:
+            continue
+        sync_folder(parent)
+        return attempt
+    raise AssertionError("itertools.count ends")
+
+
+def commit_result(attempt: Path, result: SegmentResult, measured: Measured | None) -> Commit:
+    """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first."""
+    names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
+    artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
+    commit = Commit(result, artefacts, measured)
+    write_file(attempt / paths.RESULT, _COMMIT.dump_json(commit, indent=1))
+    return commit
+
+
+def read_commit(attempt: Path, segment: Segment) -> Commit | None:
+    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`."""
+    try:
+        commit = _COMMIT.validate_json((attempt / paths.RESULT).read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return None
+    return commit if commit.result.segment == segment else None
+
+
+def committed(folder: ArmFolder, segment: Segment) -> Committed | None:
+    """The first valid commit of `segment`, None if there is none yet."""
+    for attempt in folder.attempts(segment):
+        commit = read_commit(attempt, segment)
+        if commit is not None:
+            return Committed(commit, attempt)
+    return None
+
+
+def agree(one: Commit, other: Commit) -> bool:
+    """Whether two attempts at one segment came to the same: the result and every artefact but the timed progress."""
+
+    def timeless(artefacts: Mapping[str, str]) -> dict[str, str]:
+        return {name: digest for name, digest in artefacts.items() if name != paths.PROGRESS}
+
+    if Status.CRASHED in (one.result.status, other.result.status):
+        return True  # a crash is the machine's doing; it says nothing about determinism
+    return one.result == other.result and timeless(one.artefacts) == timeless(other.artefacts)
+
+
+def intact_checkpoint(parent: Committed) -> bool:
+    """Whether the checkpoint's two files are still, byte for byte, what was committed."""
+    for name in (paths.CHECKPOINT, paths.CHECKPOINT_META):
+        path = parent.folder / name
+        if not path.is_file() or file_sha256(path) != parent.commit.artefacts.get(name):
+            return False
+    return True
+
+
+def retract(parent: Committed) -> None:
+    """Take a commit back, because an artefact of it is damaged: the segment is computed again, to the same bits."""
+    damaged = parent.folder / f"{paths.RESULT}.damaged"
+    (parent.folder / paths.RESULT).replace(damaged)
+    sync_folder(parent.folder)
+
+
+def record_failure(folder: ArmFolder, failure: Failure) -> Path:
+    """Keep why the newest attempt at a segment failed, in its own folder (in a fresh one if it never got that far)."""
+    taken = folder.attempts(failure.segment)
+    free = [a for a in taken if not (a / paths.FAILURE).exists() and not (a / paths.RESULT).exists()]
+    attempt = free[-1] if free else claim_attempt(folder, failure.segment)
+    write_file(attempt / paths.FAILURE, _FAILURE.dump_json(failure, indent=1))
+    return attempt
+
+
+def read_failure(attempt: Path) -> Failure | None:
+    """Why an attempt failed, None if it did not, or if that was not kept whole."""
+    try:
+        return _FAILURE.validate_json((attempt / paths.FAILURE).read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        return None

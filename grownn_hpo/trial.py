@@ -6,6 +6,7 @@ configuration between two rungs.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -85,6 +86,15 @@ class Outcome:
         # Summed in the order of seeds, so that the same results give the same bits.
         returns = [r.mean_return for r in sorted(results, key=lambda r: r.segment) if r.mean_return is not None]
         return cls(Status.COMPLETED, -sum(returns) / len(returns))
+
+
+def outcomes_of(results: Mapping[Segment, SegmentResult], seeds: Collection[int]) -> dict[Trial, Outcome]:
+    """The outcome of every trial that has a result for each of `seeds`."""
+    by_trial: dict[Trial, list[SegmentResult]] = {}
+    for segment, result in results.items():
+        if segment.seed in seeds:
+            by_trial.setdefault(segment.trial, []).append(result)
+    return {trial: Outcome.of(found) for trial, found in by_trial.items() if len(found) == len(seeds)}
 
 
 @dataclass(frozen=True, slots=True)

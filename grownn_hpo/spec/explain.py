@@ -45,6 +45,7 @@ def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, An
     if error["type"] == "missing":
         return Fault(file, key, None, "is missing and has no default: add it")
     rule = error["msg"].replace("Input should", "must").replace("String should", "must").replace("Tuple", "List")
+    rule = rule.replace("valid array", "list").replace("an object", "a mapping of keys to values")
     rule = rule.replace("be greater than or equal to", "be at least").replace("be less than or equal to", "be at most")
     if isinstance(node, str) and rule.endswith(("number", "integer")):
         rule += ", and this is text: write it without quotes"

@@ -41,10 +41,6 @@ class ArmFolder:
         return self.root / "lease.json"
 
     @property
-    def log_file(self) -> Path:
-        return self.root / "log.txt"
-
-    @property
     def brackets(self) -> Path:
         return self.root / "brackets"
 

@@ -1,0 +1,1 @@
+"""The driver: one small loop over what is not known yet."""

@@ -1,0 +1,145 @@
+"""Before anything runs: every check that can be made without training, then an arm's folder, new or as it was left."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grownn_hpo.driver.environment import changes, environment
+from grownn_hpo.errors import Fault, InputError
+from grownn_hpo.spec import Arm, Characters
+from grownn_hpo.spec.study import Study, differences
+from grownn_hpo.store.arm import create_arm, read_arm, read_environment, record_arm
+from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.paths import ArmFolder, arm_folders
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArm:
+    """An arm with the folder it lives in."""
+
+    arm: Arm
+    folder: ArmFolder
+
+
+def choose_arms(study: Study, names: Sequence[str]) -> tuple[Arm, ...]:
+    """The study's arms called `names` (all if none are), in the study file's order."""
+    known = [arm.name for arm in study.arms]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--arm {name}: {study.file} has no such arm; it has {', '.join(known)}")
+    return tuple(arm for arm in study.arms if not names or arm.name in names)
+
+
+def check_arms(study: Study, arms: Sequence[Arm]) -> None:
+    """Refuse what cannot run: the search space, the environments, networks that do not fit them. Writes nothing."""
+    from grownn_hpo.envs import describe
+    from grownn_hpo.search.space import check_space
+
+    for arm in arms:
+        check_space(arm.space, arm.ppo, arm.ppo.n_steps * arm.task.envs, study.file)
+    seen = {}
+    for arm in arms:
+        spaces = {}
+        for rung in range(1, len(arm.rungs) + 1):
+            env = arm.env_of(rung)
+            if env not in seen:
+                seen[env] = describe(env, arm.task.kwargs)
+            spaces[env] = seen[env]
+        (first, expected), *others = spaces.items()
+        for env, got in others:
+            if got != expected:
+                rule = f"every rung's environment must have the spaces of {first}, {expected}; this one has {got}"
+                raise InputError(Fault(study.file, f"arms.{arm.name}.rungs", env, rule))
+        is_map = isinstance(expected.observation, Characters)
+        if arm.network.kind == "minihack-cnn" and not is_map:
+            rule = f"reads MiniHack's map of characters, and {first} has none: use mlp"
+            raise InputError(Fault(study.file, "network.kind", arm.network.kind, rule))
+        if arm.network.kind == "mlp" and is_map:
+            rule = f"reads vectors, and {first} shows a map of characters: use minihack-cnn"
+            raise InputError(Fault(study.file, "network.kind", arm.network.kind, rule))
+
+
+def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -> tuple[OpenArm, ...]:
+    """The folders of `arms` below `results`, created where they are new. All are checked before any is created."""
+    opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
+    for each in opened:
+        if each.folder.study_file.exists():
+            _refuse_difference(each, study.file)
+        elif each.folder.root.exists() and any(each.folder.root.iterdir()):
+            if not {p.name for p in each.folder.root.iterdir()} <= {each.folder.environment_file.name}:
+                raise InputError(
+                    f"{each.folder.root}: is there already and is no arm of a study; choose other --results"
+                )
+    new = [each for each in opened if not each.folder.study_file.exists()]
+    if new:
+        check_arms(study, [each.arm for each in new])
+        _refuse_unwritable(results)
+    now = environment() if new else {}
+    for each in new:
+        create_arm(each.folder, _with_lookahead(each.arm, workers), now)
+    return tuple(OpenArm(read_arm(each.folder), each.folder) for each in opened)
+
+
+def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ...]:
+    """The arm at `path`, or the arms of the study at `path`, as recorded; InputError if there are none."""
+    folders = arm_folders(path)
+    if not folders:
+        raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
+    for folder in folders:
+        changed = changes(read_environment(folder), environment())
+        if changed and not accept_environment:
+            listed = "\n  ".join(changed)
+            raise InputError(
+                f"{folder.root}: was begun in another environment, in which equal segments may give other bits:\n"
+                f"  {listed}\nGo back to that environment, or go on knowingly with --accept-environment"
+            )
+    return tuple(OpenArm(read_arm(folder), folder) for folder in folders)
+
+
+def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
+    """Raise an arm's budget to `trials`; what was computed stays."""
+    arm = opened.arm
+    if trials <= arm.search.trials:
+        raise InputError(
+            f"--trials {trials}: must be more than the {arm.search.trials} that {opened.folder.root} has already"
+        )
+    extended = arm.model_copy(update={"search": arm.search.model_copy(update={"trials": trials})})
+    with Lease(opened.folder.lease_file):  # a driver that is at work would not see the new budget
+        record_arm(opened.folder, extended)
+    return OpenArm(extended, opened.folder)
+
+
+def _holds_something_else(folder: ArmFolder) -> bool:
+    """Whether the folder holds more than a driver leaves that was killed while it created an arm."""
+    names = {path.name for path in folder.root.iterdir()} if folder.root.is_dir() else set()
+    return folder.root.is_symlink() or not all(n.startswith(folder.environment_file.name) for n in names)
+
+
+def _refuse_difference(given: OpenArm, file: str) -> None:
+    lines = differences(read_arm(given.folder), given.arm)
+    if lines:
+        listed = "\n  ".join(lines)
+        root = given.folder.root
+        raise InputError(
+            f"{file}: differs from the study recorded in {root}:\n  {listed}\n"
+            f"Go on with what is recorded: grownn resume {root}. More trials: grownn extend {root} --trials N."
+            " Begin anew: another name, or another --results"
+        )
+
+
+def _refuse_unwritable(results: Path) -> None:
+    existing = next(p for p in (results, *results.absolute().parents) if p.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--results {results}: {existing} is not a folder that can be written to")
+
+
+def _with_lookahead(arm: Arm, workers: int) -> Arm:
+    """`auto` becomes the number of brackets whose first rungs fill the workers; it changes the result, so it stays."""
+    if arm.search.lookahead != "auto":
+        return arm
+    lookahead = math.ceil(workers / (arm.rungs[0].configurations * len(arm.seeds)))
+    return arm.model_copy(update={"search": arm.search.model_copy(update={"lookahead": max(1, lookahead)})})

@@ -1,0 +1,100 @@
+"""The loop: fold what is known into what is needed, submit what is not in flight, wait, store, repeat.
+
+There is no other path. A study that starts, one that goes on after a kill and one whose budget was raised differ only
+in how much is known.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from grownn_hpo.dispatch import Dispatcher
+from grownn_hpo.driver.run import ArmRun
+from grownn_hpo.errors import Stopped
+from grownn_hpo.search.suggest import Answer, Question, answer
+from grownn_hpo.trial import Segment
+
+Tell = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Pace:
+    """What the driver itself cost: seconds between a result and the next submission, and seconds a suggestion took."""
+
+    turnarounds: list[float] = field(default_factory=list)
+    suggestions: list[float] = field(default_factory=list)
+
+    def told(self) -> str:
+        parts = []
+        if self.turnarounds:
+            median = statistics.median(self.turnarounds) * 1000
+            parts.append(f"{median:.1f} ms from a result to the next submission (median of {len(self.turnarounds)})")
+        if self.suggestions:
+            median = statistics.median(self.suggestions)
+            parts.append(f"{median:.1f} s for a bracket's suggestions (median of {len(self.suggestions)})")
+        return "driver: " + ("; ".join(parts) or "nothing was left to do")
+
+
+def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: threading.Event) -> Pace:
+    """Drive the arms until all are complete; raises Stopped when `stop` is set, or when the storage fails."""
+    pace = Pace()
+    in_flight: dict[str, tuple[ArmRun, Segment]] = {}
+    asked: dict[tuple[str, int], tuple[ArmRun, Future[tuple[Answer, float]]]] = {}
+    for run in runs:
+        for line in run.ledger.disagreements:
+            tell(f"WARNING {line}")
+    # SMAC thinks on a thread of its own, so that workers never wait for it with segments at hand.
+    thinker = ThreadPoolExecutor(1, thread_name_prefix="search")
+    try:
+        ended_at: float | None = None
+        while True:
+            complete = True
+            for run in runs:
+                now = run.plan()
+                complete &= now.complete
+                for segment in run.needed(now):
+                    if run.key(segment) not in in_flight:
+                        in_flight[run.key(segment)] = (run, segment)
+                        dispatcher.submit(run.job(segment))
+                        if ended_at is not None:
+                            pace.turnarounds.append(time.perf_counter() - ended_at)
+                            ended_at = None
+                for bracket in now.suggest:
+                    if (run.arm.name, bracket) not in asked:
+                        asked[run.arm.name, bracket] = (run, thinker.submit(_timed_answer, run.question(bracket)))
+            for run in runs:
+                run.record()
+            if complete:
+                return pace
+            if stop.is_set():
+                raise Stopped(
+                    f"stopped with {len(in_flight)} segments under way; they begin anew when the study goes on"
+                )
+            endings = dispatcher.wait(0.1 if asked else 1.0)
+            ended_at = time.perf_counter() if endings else None
+            for key, ending in endings:
+                run, segment = in_flight.pop(key)
+                tell(_line(run, runs, run.settle(segment, ending)))
+            for (name, bracket), (run, future) in list(asked.items()):
+                if future.done():
+                    found, seconds = future.result()
+                    pace.suggestions.append(seconds)
+                    run.store_bracket(bracket, found.configurations, found.suggested_from)
+                    del asked[name, bracket]
+                    tell(_line(run, runs, f"bracket {bracket}: {len(found.configurations)} configurations suggested"))
+    finally:
+        thinker.shutdown(wait=False, cancel_futures=True)
+
+
+def _timed_answer(question: Question) -> tuple[Answer, float]:
+    began = time.perf_counter()
+    return answer(question), time.perf_counter() - began
+
+
+def _line(run: ArmRun, runs: Sequence[ArmRun], line: str) -> str:
+    return line if len(runs) == 1 else f"{run.arm.name} {line}"

@@ -1,0 +1,216 @@
+"""One arm being driven: what is known of it, folded into what it needs now."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from types import TracebackType
+
+from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
+from grownn_hpo.driver.arms import OpenArm
+from grownn_hpo.errors import GrowNNError, Stopped
+from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
+from grownn_hpo.search.suggest import Observation, Question
+from grownn_hpo.store.arm import Bracket, Configuration, read_brackets, sweep_temporaries, write_bracket
+from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
+from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.ledger import Entry, entry_of, open_ledger_file, read_ledger
+from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
+
+ENTRY = "grownn_hpo.segment:attempt"
+LOST_LIMIT = 50
+"""So often may a segment's attempts be killed from outside before the study stops rather than try for ever."""
+
+
+class ArmRun:
+    """An arm between `with` and its end: the lease is held, the ledger's database is open.
+
+    Everything here is folded from the ledger and the stored brackets: starting, resuming and extending are the same.
+    """
+
+    def __init__(self, opened: OpenArm, take_over: bool = False) -> None:
+        self.arm, self.folder = opened.arm, opened.folder
+        self.ladder = Ladder.of(opened.arm)
+        self._lease = Lease(opened.folder.lease_file, take_over)
+        self._lost: Counter[Segment] = Counter()
+        self._unrecorded: list[Entry] = []
+
+    def __enter__(self) -> ArmRun:
+        self._lease.__enter__()
+        try:
+            sweep_temporaries(self.folder)
+            self.ledger = read_ledger(self.folder)
+            self._file = open_ledger_file(self.folder.ledger_file)
+            self._file.replace(self.ledger.entries)
+            self.brackets = read_brackets(self.folder)
+            self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
+        except BaseException as error:
+            self._lease.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._file.close()
+        self._lease.__exit__(kind, value, tb)
+
+    @property
+    def configurations(self) -> dict[int, Configuration]:
+        """Every configuration suggested so far, by number."""
+        return {
+            self.ladder.first_config(number) + i: configuration
+            for number, bracket in self.brackets.items()
+            for i, configuration in enumerate(bracket.configurations)
+        }
+
+    def plan(self) -> Plan:
+        """What the arm needs now."""
+        return plan(self.ladder, {n: len(b.configurations) for n, b in self.brackets.items()}, self.outcomes)
+
+    def needed(self, now: Plan) -> tuple[Segment, ...]:
+        """The segments to be computed now, the most urgent first."""
+        return needed_segments(now.needed, self.arm.seeds, self.ledger.entries.keys())
+
+    def question(self, bracket: int) -> Question:
+        """What the search is asked for a bracket's configurations: a function of the arm and earlier outcomes alone."""
+        configurations, ladder = self.configurations, self.ladder
+        first = ladder.first_config(bracket)
+        return Question(
+            space=self.arm.space,
+            study_seed=self.arm.seed,
+            bracket=bracket,
+            first_config=first,
+            count=ladder.configurations[0],
+            initial_design=self.arm.search.initial_design,
+            surrogate=self.arm.search.surrogate,
+            rungs_env_steps=tuple(self.arm.env_steps_before(r + 1) for r in range(1, ladder.rungs + 1)),
+            observations=tuple(
+                Observation(configurations[trial.config], trial.config, trial.rung, outcome.status, outcome.cost)
+                for trial, outcome in observations_for(ladder, bracket, self.outcomes)
+            ),
+            known=tuple(configurations[c] for c in sorted(configurations) if c < first),
+        )
+
+    def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:
+        """Keep what was suggested, verbatim, before anything is trained with it."""
+        stored = Bracket(bracket, tuple(configurations), suggested_from)
+        write_bracket(self.folder, stored)
+        self.brackets[bracket] = stored
+
+    def job(self, segment: Segment) -> Job:
+        """What a worker is given to compute `segment`."""
+        key = {"config": segment.config, "rung": segment.rung, "seed": segment.seed}
+        payload = {
+            "arm": self.arm.model_dump_json(),
+            "configuration": self.configurations[segment.config],
+            "segment": key,
+            "folder": str(self.folder.root.absolute()),
+        }
+        return Job(
+            key=self.key(segment),
+            entry=ENTRY,
+            payload=json.dumps(payload),
+            priority=(-segment.rung, segment.config, segment.seed),
+            memory_gib=self.arm.limits.memory_gib,
+            stalled_seconds=self.arm.limits.stalled_seconds,
+        )
+
+    def key(self, segment: Segment) -> str:
+        return f"{self.arm.name}/{segment}"
+
+    def settle(self, segment: Segment, ending: Ending) -> str:
+        """Take in how an attempt at `segment` ended; returns a line that tells it. `record` makes it durable."""
+        match ending:
+            case Returned(value):
+                return self._settle_verdict(segment, json.loads(value))
+            case Lost(reason):
+                self._lost[segment] += 1
+                if self._lost[segment] >= LOST_LIMIT:
+                    raise Stopped(f"{segment}: its attempts were ended from outside {LOST_LIMIT} times: {reason}")
+                return f"{segment} lost ({reason}); it is tried again"
+            case Raised(kind, message, traceback):
+                return self._fail(segment, f"{kind}: {message}", traceback)
+            case Died(how, output_tail):
+                return self._fail(segment, how, output_tail)
+            case Stalled(seconds):
+                return self._fail(segment, f"no progress for {seconds:.0f} s", "limits.stalled_seconds ended it")
+            case OutOfMemory(detail):
+                return self._fail(segment, "out of memory", detail)
+
+    def record(self) -> None:
+        """Write what was settled to the ledger's database; the commits it speaks of are durable already."""
+        if self._unrecorded:
+            self._file.record(self._unrecorded)
+            self._unrecorded.clear()
+
+    def _settle_verdict(self, segment: Segment, value: dict[str, str]) -> str:
+        match value["verdict"]:
+            case "committed":
+                found = committed(self.folder, segment)
+                if found is None:
+                    raise GrowNNError(
+                        f"{self.folder.segment(segment)}: was reported committed, and holds no valid result"
+                    )
+                return self._take(entry_of(found))
+            case "parent lost":
+                parent = segment.parent
+                assert parent is not None
+                found = committed(self.folder, parent)
+                if found is not None:
+                    retract(found)
+                self.ledger.entries.pop(parent, None)
+                self.outcomes.pop(parent.trial, None)
+                self._file.forget(parent)
+                return f"{parent}: its checkpoint is damaged or gone; the segment is computed again"
+            case "storage failed":
+                raise Stopped(f"{self.folder.root}: the storage failed: {value['detail']}")
+            case other:
+                raise GrowNNError(f"{segment}: an attempt returned {other!r}, which no driver knows")
+
+    def _fail(self, segment: Segment, cause: str, detail: str) -> str:
+        failure = Failure(segment, cause, detail)
+        attempt = record_failure(self.folder, failure)
+        failures = self.ledger.failures.setdefault(segment, [])
+        failures.append(failure)
+        allowed = self.arm.limits.attempts
+        if len(failures) < allowed:
+            return f"{segment} failed ({cause}), attempt {len(failures)} of {allowed}; it is tried again"
+        parent = None if segment.parent is None else self.ledger.entries[segment.parent].result.checkpoint_sha256
+        crashed = SegmentResult(
+            segment=segment,
+            status=Status.CRASHED,
+            mean_return=None,
+            success_rate=None,
+            env_steps=self.arm.env_steps_before(segment.rung),
+            depth=self.arm.rungs[segment.rung - 1].depth,
+            growth_difference=None,
+            parent_sha256=parent,
+            checkpoint_sha256=None,
+            detail=cause,
+        )
+        commit_result(attempt, crashed, None)
+        found = committed(self.folder, segment)
+        assert found is not None
+        return self._take(entry_of(found))
+
+    def _take(self, entry: Entry) -> str:
+        result = entry.result
+        trial = result.segment.trial
+        self.ledger.entries[result.segment] = entry
+        siblings = {
+            s: self.ledger.entries[s].result
+            for s in (Segment(trial.config, trial.rung, seed) for seed in self.arm.seeds)
+            if s in self.ledger.entries
+        }
+        self.outcomes.update(outcomes_of(siblings, self.arm.seeds))
+        self._unrecorded.append(entry)
+        return told(result)
+
+
+def told(result: SegmentResult) -> str:
+    """A result in a line."""
+    if result.status is not Status.COMPLETED:
+        return f"{result.segment} {result.status} ({result.detail})"
+    success = "" if result.success_rate is None else f", success {result.success_rate:.0%}"
+    grown = "" if result.growth_difference is None else f", grown to depth {result.depth}"
+    return f"{result.segment} completed: mean return {result.mean_return:.3f}{success}{grown}"

@@ -1,0 +1,61 @@
+"""The ledger as a table: one row per segment, and nothing in it that depends on time, machine or number of attempts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Literal, cast
+
+from grownn_hpo.search.ladder import Ladder
+from pydantic import JsonValue
+
+from grownn_hpo.spec import Arm
+from grownn_hpo.store.arm import Configuration, read_arm, read_brackets
+from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.trial import Segment, SegmentResult
+
+COLUMNS = (
+    *("bracket", "config", "rung", "seed", "status", "mean_return", "env_steps", "depth"),
+    *("growth_difference", "parent_sha256", "checkpoint_sha256"),
+)
+
+
+def table(folder: ArmFolder, form: Literal["csv", "json"]) -> str:
+    """The arm's ledger as text. Floats are written so that they read back exactly; what is absent is empty, or null."""
+    arm = read_arm(folder)
+    ladder = Ladder.of(arm)
+    configurations = {
+        ladder.first_config(number) + i: configuration
+        for number, bracket in read_brackets(folder).items()
+        for i, configuration in enumerate(bracket.configurations)
+    }
+    rows = list(table_rows(arm, read_ledger(folder).results, configurations))
+    if form == "json":
+        return json.dumps(rows, indent=1) + "\n"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*COLUMNS, *hyperparameters(arm)])
+    writer.writerows([["" if v is None else v for v in row.values()] for row in rows])
+    return buffer.getvalue()
+
+
+def table_rows(
+    arm: Arm, results: Mapping[Segment, SegmentResult], configurations: Mapping[int, Configuration]
+) -> Iterator[dict[str, JsonValue]]:
+    """The ledger's rows, by configuration, rung and seed."""
+    ladder, names = Ladder.of(arm), hyperparameters(arm)
+    for segment in sorted(results):
+        result = results[segment]
+        configuration = configurations[segment.config]
+        own = (ladder.bracket_of(segment.config), segment.config, segment.rung, segment.seed, str(result.status))
+        rest = (getattr(result, name) for name in COLUMNS[len(own) :])
+        yield dict(zip(COLUMNS, (*own, *rest), strict=True)) | {n: configuration.get(n) for n in names}
+
+
+def hyperparameters(arm: Arm) -> tuple[str, ...]:
+    """The names of the arm's hyperparameters, in the search space's order."""
+    listed = cast("list[dict[str, str]]", arm.space["hyperparameters"])
+    return tuple(entry["name"] for entry in listed)

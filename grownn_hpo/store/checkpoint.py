@@ -1,0 +1,35 @@
+"""A checkpoint's two files: tensors as safetensors, everything else as JSON. Equal state gives equal bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grownn_hpo.store.commit import write_file
+from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import JsonValue
+    from torch import Tensor
+
+
+def write_checkpoint(attempt: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, JsonValue]) -> str:
+    """Write both files into an attempt's folder; returns the SHA-256 of the tensors' file."""
+    from safetensors.torch import save  # torch is for workers alone
+
+    # No metadata inside: safetensors keeps it in a hash map, whose order differs from process to process.
+    digest = write_file(
+        attempt / CHECKPOINT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    )
+    write_file(attempt / CHECKPOINT_META, json.dumps(meta, indent=1, sort_keys=True).encode())
+    return digest
+
+
+def read_checkpoint(attempt: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
+    """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder."""
+    from safetensors.torch import load
+
+    return load((attempt / CHECKPOINT).read_bytes()), json.loads((attempt / CHECKPOINT_META).read_text())

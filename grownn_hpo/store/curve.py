@@ -1,0 +1,77 @@
+"""The two files that grow while a segment trains: its learning curve, and its progress with the time it took.
+
+Both are appended to a line at a time. A process killed in mid-line leaves a torn tail, which readers drop.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+
+from grownn_hpo.store.paths import CURVE, PROGRESS
+from grownn_hpo.trial import CurvePoint
+
+_COLUMNS = tuple(field.name for field in fields(CurvePoint))
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Where an attempt stood: the lineage's env steps, the attempt's seconds, the recent training episodes' return."""
+
+    env_steps: int
+    seconds: float
+    mean_return: float | None
+
+
+def append_point(attempt: Path, point: CurvePoint) -> None:
+    """Add an evaluation round to the attempt's curve; floats are written so that they read back exactly."""
+    path = attempt / CURVE
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    if not path.exists():
+        writer.writerow(_COLUMNS)
+    writer.writerow(["" if value is None else repr(value) for value in astuple(point)])
+    _append(path, buffer.getvalue())
+
+
+def append_tick(attempt: Path, tick: Tick) -> None:
+    """Add a line to the attempt's progress."""
+    _append(attempt / PROGRESS, json.dumps(asdict(tick)) + "\n")
+
+
+def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
+    """The attempt's curve; empty if there is none yet."""
+    points = []
+    for row in csv.reader(_whole_lines(attempt / CURVE)[1:]):
+        if len(row) == len(_COLUMNS):
+            steps, mean, std, length, success, episodes = row
+            rate = float(success) if success else None
+            points.append(CurvePoint(int(steps), float(mean), float(std), float(length), rate, int(episodes)))
+    return tuple(points)
+
+
+def read_ticks(attempt: Path) -> tuple[Tick, ...]:
+    """The attempt's progress; empty if there is none yet."""
+    ticks = []
+    for line in _whole_lines(attempt / PROGRESS):
+        try:
+            ticks.append(Tick(**json.loads(line)))
+        except (ValueError, TypeError):
+            continue
+    return tuple(ticks)
+
+
+def _whole_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _append(path: Path, text: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)

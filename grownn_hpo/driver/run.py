@@ -12,7 +12,14 @@ from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
 from grownn_hpo.search.suggest import Observation, Question
-from grownn_hpo.store.arm import Bracket, Configuration, read_brackets, sweep_temporaries, write_bracket
+from grownn_hpo.store.arm import (
+    Bracket,
+    Configuration,
+    configurations_of,
+    read_brackets,
+    sweep_temporaries,
+    write_bracket,
+)
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.ledger import Entry, entry_of, open_ledger_file, read_ledger
@@ -57,11 +64,7 @@ class ArmRun:
     @property
     def configurations(self) -> dict[int, Configuration]:
         """Every configuration suggested so far, by number."""
-        return {
-            self.ladder.first_config(number) + i: configuration
-            for number, bracket in self.brackets.items()
-            for i, configuration in enumerate(bracket.configurations)
-        }
+        return configurations_of(self.brackets, self.ladder.configurations[0])
 
     def plan(self) -> Plan:
         """What the arm needs now."""

@@ -1,4 +1,4 @@
-"""Where an arm stands: rungs filling up, segments under way, the incumbent, failures, and how long it may still take."""
+"""Where an arm stands: rungs filling up, segments under way, the incumbent, failures, the time left."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Leader:
 
 @dataclass(frozen=True, slots=True)
 class ArmStatus:
-    """Where an arm stands. `seconds_left` is None until a segment has finished; `driven_by` is None if nobody drives."""
+    """Where an arm stands. `seconds_left` is None until a segment has finished, `driven_by` while nobody drives."""
 
     study: str
     arm: str

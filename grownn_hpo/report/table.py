@@ -12,7 +12,7 @@ from grownn_hpo.search.ladder import Ladder
 from pydantic import JsonValue
 
 from grownn_hpo.spec import Arm
-from grownn_hpo.store.arm import Configuration, read_arm, read_brackets
+from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult
@@ -26,12 +26,7 @@ COLUMNS = (
 def table(folder: ArmFolder, form: Literal["csv", "json"]) -> str:
     """The arm's ledger as text. Floats are written so that they read back exactly; what is absent is empty, or null."""
     arm = read_arm(folder)
-    ladder = Ladder.of(arm)
-    configurations = {
-        ladder.first_config(number) + i: configuration
-        for number, bracket in read_brackets(folder).items()
-        for i, configuration in enumerate(bracket.configurations)
-    }
+    configurations = configurations_of(read_brackets(folder), arm.rungs[0].configurations)
     rows = list(table_rows(arm, read_ledger(folder).results, configurations))
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"

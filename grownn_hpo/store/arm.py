@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -77,6 +78,15 @@ def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
             ) from None
         found[bracket.bracket] = bracket
     return found
+
+
+def configurations_of(brackets: Mapping[int, Bracket], per_bracket: int) -> dict[int, Configuration]:
+    """Every configuration of these brackets by its number; a full bracket holds `per_bracket`."""
+    return {
+        (number - 1) * per_bracket + i: configuration
+        for number in sorted(brackets)
+        for i, configuration in enumerate(brackets[number].configurations, 1)
+    }
 
 
 def sweep_temporaries(folder: ArmFolder) -> None:

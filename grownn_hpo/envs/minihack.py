@@ -1,0 +1,123 @@
+"""MiniHack: its registered environments and 10x10 rooms beside them, seeded whole, and stepped without waste.
+
+Importing this module registers the 10x10 rooms (once) and loads NLE.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+
+from grownn_hpo.envs import catalogue
+from grownn_hpo.envs.single import Transition
+from grownn_hpo.errors import Fault, InputError
+from grownn_hpo.spec import Characters, Discrete, Spaces
+
+with warnings.catch_warnings():
+    # minihack 1.0.2 finds its own folder with pkg_resources; setuptools is pinned below the release that drops it.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    from minihack.envs import register
+    from minihack.envs.room import MiniHackRoom
+
+# One monster and one trap, as in the 5x5 rooms: so they stand in the MiniHack that the paper's authors published
+# (github.com/LukasFehring/minihack, envs/room.py), and so the paper's numbers were got. 15x15 has 3 and 15.
+ROOMS_10X10: dict[str, dict[str, Any]] = {
+    "MiniHack-Room-10x10-v0": {"random": False},
+    "MiniHack-Room-Random-10x10-v0": {},
+    "MiniHack-Room-Dark-10x10-v0": {"lit": False},
+    "MiniHack-Room-Monster-10x10-v0": {"n_monster": 1},
+    "MiniHack-Room-Trap-10x10-v0": {"n_trap": 1},
+    "MiniHack-Room-Ultimate-10x10-v0": {"lit": False, "n_monster": 1, "n_trap": 1},
+}
+
+# Rooms in which nothing but the hero moves and no object can come to lie.
+_EMPTY_ROOM = re.compile(r"MiniHack-Room-(Random-|Dark-)?\d+x\d+-v0")
+
+# What MiniHack's own step and reset read, and the observation.
+_READ = ("chars", "blstats", "message", "program_state", "internal")
+
+# These decide what the agent sees and that an episode depends on its seed alone.
+_OURS: dict[str, Any] = {"observation_keys": ("chars",), "fix_moon_phase": True}
+
+
+def register_rooms() -> None:
+    """Register the 10x10 rooms with Gymnasium, unless they are there already."""
+    for room, parameters in ROOMS_10X10.items():
+        if room not in gymnasium.registry:
+            register(id=room, entry_point="minihack.envs.room:MiniHackRoom", kwargs={"size": 10, **parameters})
+
+
+register_rooms()
+
+
+class MiniHackEnv:
+    """A MiniHack environment seen as its map of characters, uint8 [21, 79], and acted in by MiniHack's own actions.
+
+    Observations, rewards, ends and randomness are those of the registered environment, step by step (the observation
+    that an episode ends with is an empty screen, all 0, because MiniHack quits the game within the last step). A
+    time limit is MiniHack's own: it *terminates* the episode, without success, as in the paper's experiments.
+    """
+
+    def __init__(self, env: str, kwargs: Mapping[str, Any]) -> None:
+        if ours := _OURS.keys() & kwargs.keys():
+            key = min(ours)
+            raise InputError(Fault("", f"task.kwargs.{key}", kwargs[key], f"is fixed to {_OURS[key]!r}: leave it out"))
+        chosen = dict(kwargs)
+        limit = chosen.pop("max_episode_steps", None)
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+            raise InputError(Fault("", "task.kwargs.max_episode_steps", limit, "must be a whole number, at least 1"))
+        self._env = catalogue.make(env, chosen, **_OURS)
+        self._game = self._env.unwrapped
+        if limit is not None:
+            # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.
+            self._game._max_episode_steps = limit
+        if self._env is self._game and isinstance(self._game, MiniHackRoom) and not chosen:
+            _without_waste(self._game, empty=_EMPTY_ROOM.fullmatch(env) is not None)
+        rows, columns = self._env.observation_space["chars"].shape
+        self.spaces = Spaces(Characters(rows, columns), Discrete(int(self._env.action_space.n)))
+        self._success = self._game.StepStatus.TASK_SUCCESSFUL
+
+    def reset(self, seeds: SeedSequence) -> NDArray[np.uint8]:
+        core, display, python = (int(word >> 1) for word in seeds.generate_state(3, np.uint64))
+        self._game.seed(core, display, reseed=False)
+        # Some levels are drawn by Python's global generator, at a reset and never within a step.
+        outside = random.getstate()
+        random.seed(python)
+        try:
+            observation, _ = self._env.reset()
+        finally:
+            random.setstate(outside)
+        chars: NDArray[np.uint8] = observation["chars"]
+        return chars
+
+    def step(self, action: NDArray[Any]) -> Transition:
+        observation, reward, terminated, truncated, info = self._env.step(int(action))
+        return Transition(
+            observation["chars"], float(reward), terminated, truncated, info["end_status"] == self._success
+        )
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def _without_waste(game: Any, *, empty: bool) -> None:
+    """Spare a room the work whose result nobody reads; what the agent meets stays the same.
+
+    MiniHack's step copies all sixteen observations twice to look at one number of one: the copies of those that
+    nothing reads become copies of nothing. In an `empty` room NetHack need not fill them either, of which the
+    descriptions of every square are the dearest. Where objects can lie, it must: describing a remembered corpse
+    draws from the game's own random numbers.
+    """
+    buffers = game.nethack._obs_buffers
+    if empty:
+        game.nethack._pynethack.set_buffers(**{key: buffers[key] for key in _READ})
+    nothing = np.empty(0, np.uint8)
+    game.nethack._obs = tuple(buffers[key] if key in _READ else nothing for key in game._observation_keys)

@@ -1,0 +1,78 @@
+"""One environment, spoken to in the networks' few shapes, and the way to build one from its id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+
+from grownn_hpo.spec import Spaces
+
+
+class Transition(NamedTuple):
+    """What one env step led to.
+
+    `observation` may be a view that the next step overwrites. `success` is None where the task has no notion of it,
+    and means nothing before the episode's end.
+    """
+
+    observation: NDArray[Any]
+    reward: float
+    terminated: bool
+    truncated: bool
+    success: bool | None
+
+
+class Single(Protocol):
+    """One environment. An episode is a function of the seeds it was reset with and of the actions alone."""
+
+    spaces: Spaces
+
+    def reset(self, seeds: SeedSequence) -> NDArray[Any]:
+        """Start the episode that `seeds` determines; an observation that the next call may overwrite."""
+        ...
+
+    def step(self, action: NDArray[Any]) -> Transition:
+        """Act: an integer scalar for Discrete, a vector of floats (clipped to its bounds here) for Continuous."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def is_minihack(env: str) -> bool:
+    """Whether `env` names a MiniHack environment, with or without a `module:` before it."""
+    return env.rpartition(":")[2].startswith("MiniHack-")
+
+
+def open_env(env: str, kwargs: Mapping[str, Any]) -> Single:
+    """Build one environment.
+
+    Raises:
+        InputError: the id is unknown, its module or a dependency is missing, it refuses `kwargs`, or its spaces are
+            none that the networks know.
+    """
+    # The imports wait until here: together they cost half a second, and a driver needs none of them.
+    if is_minihack(env):
+        from grownn_hpo.envs.minihack import MiniHackEnv
+
+        return MiniHackEnv(env, kwargs)
+    from grownn_hpo.envs.generic import GymnasiumEnv
+
+    return GymnasiumEnv(env, kwargs)
+
+
+def describe(env: str, kwargs: Mapping[str, Any]) -> Spaces:
+    """What an agent sees and does in `env`; builds the environment once and closes it.
+
+    A Box is seen as Vector(its flattened size), a Discrete as Vector(n), one-hot; MiniHack as Characters(21, 79).
+
+    Raises:
+        InputError: as `open_env`; its faults have the key `task.env` or one below `task.kwargs`, and no file.
+    """
+    single = open_env(env, kwargs)
+    try:
+        return single.spaces
+    finally:
+        single.close()

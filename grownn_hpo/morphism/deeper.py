@@ -128,7 +128,7 @@ def _identity_like(last: nn.Linear) -> nn.Linear:
     """Linear(w, w) that returns its input, w being the outputs of `last`; no random number is drawn for it."""
     width, weight = last.out_features, last.weight
     bias = last.bias is not None
-    linear = nn.utils.skip_init(nn.Linear, width, width, bias=bias, device=weight.device, dtype=weight.dtype)
+    linear = nn.Linear(width, width, bias=bias, device="meta", dtype=weight.dtype).to_empty(device=weight.device)
     nn.init.eye_(linear.weight)
     if bias:
         nn.init.zeros_(linear.bias)

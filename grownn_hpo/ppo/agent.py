@@ -45,9 +45,7 @@ class Agent:
 
     @property
     def device(self) -> torch.device:
-        return (
-            self.network.stack[0].weight.device if len(self.network.stack) else next(self.network.parameters()).device
-        )
+        return next(self.network.parameters()).device
 
     def normalised(self, raw: Array) -> Array:
         """Observations [B, S] as the network takes them; the statistics stay as they are."""
@@ -65,8 +63,8 @@ def new_agent(
 ) -> Agent:
     """An agent that has seen nothing, its weights drawn from `seed` alone.
 
-    `cells` [rows, columns] says which of a map's cells the network reads; None: all. Raises InputError where the network
-    does not fit the spaces.
+    `cells` [rows, columns] says which of a map's cells the network reads; None: all. Raises InputError where the
+    network does not fit the spaces.
     """
     agent = _unfilled(spec, depth, spaces, settings, None if cells is None else torch.tensor(cells), device)
     agent.network.initialise(spec.initialisation, torch.Generator().manual_seed(seed))
@@ -184,8 +182,12 @@ def _unfilled(
 
 
 def _moments(agent: Agent) -> dict[str, RunningMoments]:
-    moments = {"observations": agent.observations, "rewards": agent.rewards and agent.rewards.moments}
-    return {name: its for name, its in moments.items() if its is not None}
+    moments = {}
+    if agent.observations is not None:
+        moments["observations"] = agent.observations
+    if agent.rewards is not None:
+        moments["rewards"] = agent.rewards.moments
+    return moments
 
 
 def _mismatch(what: str, names: list[str], depth: int) -> str:

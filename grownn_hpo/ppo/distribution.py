@@ -17,7 +17,7 @@ _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 def sample(outputs: Tensor, log_std: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw actions and their log-probabilities; the noise comes from the generator (on the CPU whatever the device)."""
     if log_std is None:
-        # Exponential races: argmin of Exp(1) / p is distributed as p. The form torch.multinomial uses, without its checks.
+        # Exponential races: the argmin of Exp(1) / p is distributed as p.
         log_p = outputs.log_softmax(-1)
         noise = torch.empty(outputs.shape).exponential_(generator=generator).to(outputs.device)
         actions = (log_p - noise.log_()).argmax(-1)

@@ -14,7 +14,7 @@ class Diverged(GrowNNError):
 
     def __init__(self, update: int, env_steps: int, what: str) -> None:
         super().__init__(
-            f"training diverged in update {update} after {env_steps} env steps: {what} not finite;"
+            f"training diverged in update {update} after {env_steps} env steps: the {what} is not finite;"
             " a lower learning rate, scaled rewards or normalised observations may help"
         )
         self.update, self.env_steps, self.what = update, env_steps, what

@@ -108,7 +108,7 @@ Stepper = MapStepper | VectorStepper
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     """A Linear that draws nothing from the global random numbers."""
-    return nn.utils.skip_init(nn.Linear, inputs, outputs)
+    return nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
 
 
 def _head(spec: Network, outputs: int) -> nn.Sequential:

@@ -61,7 +61,7 @@ def rollout(
 
     stepper.refresh()
     for t in range(steps):
-        _must_be_finite(agent, raw, "an observation is")
+        _must_be_finite(agent, raw, "observation")
         if steps - t <= -(-PROBE // n):
             probe.append(raw.copy())
         if agent.observations is not None:
@@ -71,12 +71,12 @@ def rollout(
         action, log_prob = sample(outputs, network.log_std, noise)
         actions[t], log_probs[t], values[t] = action, log_prob, value.cpu().numpy()
         # A policy that is not finite has no finite log-probability. Asked before the environments see the actions.
-        _must_be_finite(agent, log_probs[t].numpy(), "the policy is")
-        _must_be_finite(agent, values[t], "the value is")
+        _must_be_finite(agent, log_probs[t].numpy(), "policy")
+        _must_be_finite(agent, values[t], "value")
 
         step = environments.step(actions[t].numpy())
         agent.env_steps += n
-        _must_be_finite(agent, step.rewards, "a reward is")
+        _must_be_finite(agent, step.rewards, "reward")
         terminated[t], truncated[t] = step.terminated, step.truncated & ~step.terminated
         ended = terminated[t] | truncated[t]
         rewards[t] = step.rewards if agent.rewards is None else agent.rewards.scale(step.rewards, ended)
@@ -111,7 +111,7 @@ def _values(agent: Agent, inputs: Array) -> NDArray[np.float32]:
     """The values [B] of normalised observations [B, S]."""
     value: Tensor = agent.network(torch.tensor(inputs, device=agent.device))[1]
     values: NDArray[np.float32] = value.cpu().numpy()
-    _must_be_finite(agent, values, "the value is")
+    _must_be_finite(agent, values, "value")
     return values
 
 

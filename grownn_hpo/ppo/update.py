@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from grownn_hpo.ppo.agent import Agent
 from grownn_hpo.ppo.distribution import log_prob_and_entropy
@@ -43,8 +44,8 @@ def update(
 ) -> Losses:
     """`n_epochs` passes over the `M` transitions (each argument [M, ...], on the agent's device), in shuffled order.
 
-    Raises Diverged before the optimizer step that a loss or gradient that is not finite would have spoiled, or after the
-    last one where a parameter overflowed.
+    Raises Diverged before the optimizer step that a loss or gradient that is not finite would have spoiled, or after
+    the last one where a parameter overflowed.
     """
     network, optimizer = agent.network, agent.optimizer
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -54,20 +55,19 @@ def update(
     statistics: list[Tensor] = []
     for _ in range(settings.n_epochs):
         order = torch.randperm(len(observations), generator=shuffle).to(agent.device)
-        for indices in order.split(settings.batch_size):
+        for indices in torch.split(order, settings.batch_size):
             outputs, values = network.heads(features_of(indices))
             log_prob, entropy = log_prob_and_entropy(outputs, network.log_std, actions[indices])
             loss, parts = ppo_loss(
                 log_prob, log_probs[indices], entropy, values, advantages[indices], returns[indices], settings
             )
-            for parameter in parameters:
-                parameter.grad = None
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
             _clip_gradients(agent, parameters, loss, settings.max_grad_norm)
             optimizer.step()
             statistics.append(parts)
-    if not all(math.isfinite(norm) for norm in torch.stack(torch._foreach_norm(parameters, math.inf)).tolist()):
-        raise Diverged(agent.updates + 1, agent.env_steps, "a parameter is")
+    if not get_total_norm(parameters, math.inf).isfinite():
+        raise Diverged(agent.updates + 1, agent.env_steps, "largest parameter")
     agent.updates += 1
     return Losses(*torch.stack(statistics).mean(0).tolist())
 
@@ -101,9 +101,8 @@ def ppo_loss(
 def _clip_gradients(agent: Agent, parameters: list[torch.nn.Parameter], loss: Tensor, largest: float) -> None:
     """Scale all gradients, in place, to a global norm of at most `largest`."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = torch.stack(torch._foreach_norm(gradients)).norm().item()
-    if not math.isfinite(norm) or not math.isfinite(loss.item()):
-        raise Diverged(agent.updates + 1, agent.env_steps, "the loss is" if norm == norm else "the gradient is")
-    # 1e-6 as torch.nn.utils.clip_grad_norm_, which multiplies by 1 where there is nothing to clip.
-    if (factor := largest / (norm + 1e-6)) < 1:
-        torch._foreach_mul_(gradients, factor)
+    norm = get_total_norm(gradients)
+    for what, number in (("loss", loss), ("gradients' norm", norm)):
+        if not math.isfinite(number.item()):
+            raise Diverged(agent.updates + 1, agent.env_steps, what)
+    clip_grads_with_norm_(parameters, largest, norm)

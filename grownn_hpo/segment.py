@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
+import torch
 from pydantic import JsonValue
 
 from grownn_hpo import morphism, ppo
@@ -138,7 +139,7 @@ class SegmentRun:
                     action_seed=self._seed(Stream.ACTIONS),
                     minibatch_seed=self._seed(Stream.MINIBATCHES),
                     evaluate_at=[start + self._rung.env_steps * k // rounds for k in range(1, rounds + 1)],
-                    on_evaluation=lambda trained: self._evaluate(trained, evaluation),
+                    on_evaluation=lambda trained, _: self._evaluate(trained, evaluation),
                     on_progress=self._progress,
                 )
             except ppo.Diverged as error:
@@ -179,12 +180,12 @@ class SegmentRun:
             tensors, meta = read_checkpoint(self._parent.folder)
             depth = arm.rungs[self._segment.rung - 2].depth
             counters = cast("dict[str, JsonValue]", meta["counters"])
-            return ppo.restore_agent(tensors, counters, network, depth, spaces, self._settings, arm.device)
+            return ppo.restore_agent(tensors, counters, network, depth, spaces, self._settings, _device(arm.device))
         cells = None
         if network.cells == "varying":
             cells = varying_cells(sorted({arm.env_of(r) for r in range(1, len(arm.rungs) + 1)}), task.kwargs)
         seed = self._seed(Stream.INITIALISATION)
-        return ppo.new_agent(network, self._rung.depth, spaces, self._settings, cells, seed, arm.device)
+        return ppo.new_agent(network, self._rung.depth, spaces, self._settings, cells, seed, _device(arm.device))
 
     def _grow(self, agent: ppo.Agent) -> float | None:
         """Deepen the agent's network to what the rung declares; the difference it made (0), None if nothing grew."""
@@ -245,6 +246,10 @@ class SegmentRun:
             "parent_sha256": None if self._parent is None else self._parent.commit.result.checkpoint_sha256,
             "counters": counters,
         }
+
+
+def _device(wanted: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
 
 
 def configured(settings: PPOSettings, configuration: Configuration) -> PPOSettings:

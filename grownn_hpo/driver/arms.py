@@ -69,11 +69,8 @@ def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -
     for each in opened:
         if each.folder.study_file.exists():
             _refuse_difference(each, study.file)
-        elif each.folder.root.exists() and any(each.folder.root.iterdir()):
-            if not {p.name for p in each.folder.root.iterdir()} <= {each.folder.environment_file.name}:
-                raise InputError(
-                    f"{each.folder.root}: is there already and is no arm of a study; choose other --results"
-                )
+        elif _holds_something_else(each.folder):
+            raise InputError(f"{each.folder.root}: is there already and is no arm of a study; choose other --results")
     new = [each for each in opened if not each.folder.study_file.exists()]
     if new:
         check_arms(study, [each.arm for each in new])

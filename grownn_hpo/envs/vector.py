@@ -113,6 +113,10 @@ class VectorEnv:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def n(self) -> int:
+        return len(self.members)
+
     def restart(self, seed: int) -> None:
         """Count episodes from 0 again, under `seed`; a `reset` must follow."""
         self.seed = seed

@@ -89,7 +89,7 @@ def train(
             settings.learning_rate * remaining,
             shuffle,
         )
-        returns.extend(episode.return_ for episode in batch.episodes)
+        returns.extend(episode.total for episode in batch.episodes)
         mean_return = sum(returns) / len(returns) if returns else None
         on_progress(Progress(agent.env_steps, agent.updates, mean_return, losses))
 

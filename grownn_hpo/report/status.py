@@ -164,7 +164,7 @@ def _seconds_left(
     arm: Arm, ledger: Ledger, rungs: tuple[RungStatus, ...], running: tuple[Running, ...]
 ) -> float | None:
     """What is left of the budget's env steps, at the pace of the segments done, spread over those under way."""
-    done = [entry for entry in ledger.entries.values() if entry.result.status is Status.COMPLETED and entry.seconds]
+    done = [entry for entry in [*ledger.entries.values()] if entry.result.status is Status.COMPLETED and entry.seconds]
     if not done:
         return None
     env_steps = sum(arm.rungs[entry.result.segment.rung - 1].env_steps for entry in done)

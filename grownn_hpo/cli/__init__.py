@@ -1,0 +1,18 @@
+"""`grownn …`: wires the rooms together and holds no logic. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+
+from grownn_hpo.errors import GrowNNError
+
+
+def main() -> None:
+    """The console script: runs a command and turns its error into a message and an exit code."""
+    from grownn_hpo.cli.commands import app
+
+    try:
+        app(standalone_mode=True)
+    except GrowNNError as error:
+        print(f"grownn: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

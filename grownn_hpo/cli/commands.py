@@ -1,0 +1,186 @@
+"""The commands and their options. Data goes to stdout, everything for people to stderr."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Hyperparameter search for deep RL agents whose networks grow while they train.",
+    epilog="Exit codes: 0 complete, 2 the input is at fault, 3 stopped early (grownn resume goes on), 1 anything else.",
+)
+
+
+class Form(StrEnum):
+    """The forms of a table."""
+
+    csv = "csv"
+    json = "json"
+
+
+Workers = Annotated[
+    Optional[int],  # noqa: UP045 (typer reads this at run time)
+    typer.Option(min=0, help="Processes that train at a time; 0: one, without Dask.", show_default="one per core"),
+]
+Results = Annotated[Path, typer.Option(help="The folder that holds the studies' folders.", file_okay=False)]
+ArmPath = Annotated[
+    Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's: results/<study>[/<arm>].")
+]
+AcceptEnvironment = Annotated[
+    bool, typer.Option("--accept-environment", help="Go on although library versions or the CPU's kind changed.")
+]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take the lease of a driver on another host that is surely gone.")
+]
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    workers: Workers = None,
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+) -> None:
+    """Run a study, or go on with it where it stands."""
+    from grownn_hpo.cli import driving
+    from grownn_hpo.driver.arms import choose_arms, open_path, open_study
+    from grownn_hpo.spec.study import load_study
+
+    loaded = load_study(study, set_ or [])
+    opened = open_study(loaded, choose_arms(loaded, arm or []), results, driving.count(workers))
+    for each in opened:  # what was there already must stand in the environment it was begun in
+        open_path(each.folder.root)
+    driving.drive_arms(opened, workers, results / loaded.name)
+
+
+@app.command()
+def resume(
+    path: ArmPath,
+    workers: Workers = None,
+    accept_environment: AcceptEnvironment = False,
+    take_over: TakeOver = False,
+) -> None:
+    """Go on with a study or one arm, from its own recorded study file."""
+    from grownn_hpo.cli import driving
+    from grownn_hpo.driver.arms import open_path
+
+    driving.drive_arms(open_path(path, accept_environment), workers, path, take_over)
+
+
+@app.command()
+def extend(
+    path: ArmPath,
+    trials: Annotated[int, typer.Option(help="The new budget, in trials.", min=1)],
+    workers: Workers = None,
+) -> None:
+    """Raise an arm's budget and go on; what was computed stays."""
+    from grownn_hpo.cli import driving
+    from grownn_hpo.driver.arms import extend_arm, open_path
+
+    driving.drive_arms(tuple(extend_arm(each, trials) for each in open_path(path)), workers, path)
+
+
+@app.command()
+def status(
+    path: ArmPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it until the study is complete.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
+) -> None:
+    """Show where a study stands: rungs, running segments, failures, incumbent, time left."""
+    from grownn_hpo.cli import showing
+
+    showing.status(path, watch, json_)
+
+
+@app.command()
+def table(
+    path: ArmPath,
+    form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.csv,
+) -> None:
+    """Print an arm's ledger: one row per segment, the same bytes however it was computed."""
+    from grownn_hpo.cli import showing
+    from grownn_hpo.report.table import table as ledger_table
+
+    sys.stdout.write(ledger_table(showing.one_arm(path), form.value))
+
+
+@app.command()
+def export(
+    path: ArmPath,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="The file to write, instead of stdout.", dir_okay=False),
+    ] = None,
+) -> None:
+    """Write an arm's incumbent as one self-contained YAML file."""
+    from grownn_hpo.cli import showing
+
+    showing.export(path, output)
+
+
+@app.command()
+def evaluate(
+    incumbent: Annotated[Path, typer.Argument(metavar="INCUMBENT", help="A file that `grownn export` wrote.")],
+    seeds: Annotated[str, typer.Option(help="Fresh seeds: 100-109, or 100,103,107.")] = "100-109",
+    workers: Workers = None,
+    results: Results = Path("results"),
+    json_: Annotated[bool, typer.Option("--json", help="The result as JSON, to stdout.")] = False,
+) -> None:
+    """Retrain an incumbent on fresh seeds at full length, and say how it really does."""
+    from grownn_hpo.cli import evaluating
+
+    evaluating.evaluate(incumbent, seeds, workers, results, json_)
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Studies' or arms' folders.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="The folder to write.", show_default="PATH/report"),
+    ] = None,
+) -> None:
+    """Write a static page with figures: learning curves, incumbents, rungs, failures."""
+    from grownn_hpo.cli import showing
+
+    showing.report(paths, output)
+
+
+@app.command()
+def clean(
+    path: ArmPath,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+) -> None:
+    """Delete checkpoints from which nothing can start any more; results and the incumbent's checkpoints stay."""
+    from grownn_hpo.cli import showing
+
+    showing.clean(path, dry_run)
+
+
+@app.command()
+def studies() -> None:
+    """List the bundled studies, their arms and what they cost."""
+    from grownn_hpo.cli import showing
+
+    showing.studies()
+
+
+@app.command()
+def doctor() -> None:
+    """Check that everything a study needs works on this machine."""
+    from grownn_hpo.cli import examining
+
+    examining.doctor()

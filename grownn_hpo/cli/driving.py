@@ -1,0 +1,74 @@
+"""Driving arms from the command line: workers, the live view, and stopping when asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from grownn_hpo.cli.live import Display, status_line
+from grownn_hpo.dispatch import open_dispatcher
+from grownn_hpo.driver.arms import OpenArm
+from grownn_hpo.driver.loop import drive
+from grownn_hpo.driver.run import ArmRun
+from grownn_hpo.errors import Stopped
+from grownn_hpo.report.status import ArmStatus, arm_status
+
+STOPPED = 3
+
+
+def count(workers: int | None) -> int:
+    """How many segments train at a time: one per core unless told, one for 0 (no Dask)."""
+    return max(1, workers if workers is not None else len(os.sched_getaffinity(0)))
+
+
+def drive_arms(opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False) -> None:
+    """Drive the arms to their end, with a live view; raises Stopped with what to type next."""
+    console = Console(stderr=True, highlight=False)
+    with contextlib.ExitStack() as stack:
+        runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
+
+        def statuses() -> list[ArmStatus]:
+            return [arm_status(run.folder, run.arm, run.ledger, dict(run.brackets), dict(run.outcomes)) for run in runs]
+
+        unfinished = [run for run in runs if not run.plan().complete]
+        if unfinished:
+            with (
+                stopping() as stop,
+                open_dispatcher(count(workers), inline=workers == 0) as dispatcher,
+                Display(console, statuses) as display,
+            ):
+                try:
+                    pace = drive(unfinished, dispatcher, display.line, stop)
+                except Stopped as error:
+                    raise Stopped(f"{error}\nGo on with: grownn resume {path}") from None
+            console.print(pace.told(), soft_wrap=True)
+        for status in statuses():
+            console.print(status_line(status), soft_wrap=True)
+    console.print(f"Next: grownn report {path}; grownn export {path} -o incumbent.yaml", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Set on the first SIGINT or SIGTERM; the second ends the process at once, which harms nothing."""
+    stop = threading.Event()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(STOPPED)
+        stop.set()
+        print("\nstopping; once more to stop at once", file=sys.stderr)
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

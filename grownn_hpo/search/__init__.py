@@ -1,0 +1,1 @@
+"""The search: which trials a study consists of (`ladder`), and which configurations its brackets start with."""

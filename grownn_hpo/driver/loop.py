@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from grownn_hpo.dispatch import Dispatcher
 from grownn_hpo.driver.run import ArmRun
 from grownn_hpo.errors import Stopped
-from grownn_hpo.search.suggest import Answer, Question, answer
+from grownn_hpo.search.space import Plain
+from grownn_hpo.search.suggest import Basis, fingerprint, suggest
 from grownn_hpo.trial import Segment
 
 Tell = Callable[[str], None]
@@ -40,11 +41,20 @@ class Pace:
         return "driver: " + ("; ".join(parts) or "nothing was left to do")
 
 
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A bracket's configurations, the hash of what they were suggested from, and the seconds it took."""
+
+    configurations: tuple[Plain, ...]
+    suggested_from: str
+    seconds: float
+
+
 def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: threading.Event) -> Pace:
     """Drive the arms until all are complete; raises Stopped when `stop` is set, or when the storage fails."""
     pace = Pace()
     in_flight: dict[str, tuple[ArmRun, Segment]] = {}
-    asked: dict[tuple[str, int], tuple[ArmRun, Future[tuple[Answer, float]]]] = {}
+    asked: dict[tuple[str, int], tuple[ArmRun, Future[Suggestion]]] = {}
     for run in runs:
         for line in run.ledger.disagreements:
             tell(f"WARNING {line}")
@@ -66,7 +76,7 @@ def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thre
                             ended_at = None
                 for bracket in now.suggest:
                     if (run.arm.name, bracket) not in asked:
-                        asked[run.arm.name, bracket] = (run, thinker.submit(_timed_answer, run.question(bracket)))
+                        asked[run.arm.name, bracket] = (run, thinker.submit(_suggest, run.basis(bracket)))
             for run in runs:
                 run.record()
             if complete:
@@ -80,20 +90,21 @@ def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thre
             for key, ending in endings:
                 run, segment = in_flight.pop(key)
                 tell(_line(run, runs, run.settle(segment, ending)))
-            for (name, bracket), (run, future) in list(asked.items()):
+            for (name, number), (run, future) in list(asked.items()):
                 if future.done():
-                    found, seconds = future.result()
-                    pace.suggestions.append(seconds)
-                    run.store_bracket(bracket, found.configurations, found.suggested_from)
-                    del asked[name, bracket]
-                    tell(_line(run, runs, f"bracket {bracket}: {len(found.configurations)} configurations suggested"))
+                    found = future.result()
+                    pace.suggestions.append(found.seconds)
+                    run.store_bracket(number, found.configurations, found.suggested_from)
+                    del asked[name, number]
+                    tell(_line(run, runs, f"bracket {number}: {len(found.configurations)} configurations suggested"))
     finally:
         thinker.shutdown(wait=False, cancel_futures=True)
 
 
-def _timed_answer(question: Question) -> tuple[Answer, float]:
+def _suggest(basis: Basis) -> Suggestion:
     began = time.perf_counter()
-    return answer(question), time.perf_counter() - began
+    configurations = suggest(basis)
+    return Suggestion(configurations, fingerprint(basis), time.perf_counter() - began)
 
 
 def _line(run: ArmRun, runs: Sequence[ArmRun], line: str) -> str:

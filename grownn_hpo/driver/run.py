@@ -11,7 +11,7 @@ from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Re
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
-from grownn_hpo.search.suggest import Observation, Question
+from grownn_hpo.search.suggest import Basis, Observation
 from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
@@ -74,24 +74,24 @@ class ArmRun:
         """The segments to be computed now, the most urgent first."""
         return needed_segments(now.needed, self.arm.seeds, self.ledger.entries.keys())
 
-    def question(self, bracket: int) -> Question:
-        """What the search is asked for a bracket's configurations: a function of the arm and earlier outcomes alone."""
+    def basis(self, bracket: int) -> Basis:
+        """What a bracket's configurations are suggested from: the arm and the outcomes of earlier brackets alone."""
         configurations, ladder = self.configurations, self.ladder
         first = ladder.first_config(bracket)
-        return Question(
+        return Basis(
             space=self.arm.space,
             study_seed=self.arm.seed,
             bracket=bracket,
             first_config=first,
             count=ladder.configurations[0],
             initial_design=self.arm.search.initial_design,
-            surrogate=self.arm.search.surrogate,
-            rungs_env_steps=tuple(self.arm.env_steps_before(r + 1) for r in range(1, ladder.rungs + 1)),
-            observations=tuple(
-                Observation(configurations[trial.config], trial.config, trial.rung, outcome.status, outcome.cost)
+            known=[configurations[config] for config in sorted(configurations) if config < first],
+            observations=[
+                Observation(trial.config, trial.rung, configurations[trial.config], outcome.status, outcome.cost)
                 for trial, outcome in observations_for(ladder, bracket, self.outcomes)
-            ),
-            known=tuple(configurations[c] for c in sorted(configurations) if c < first),
+            ],
+            rungs_env_steps=[rung.env_steps for rung in self.arm.rungs],
+            surrogate=self.arm.search.surrogate,
         )
 
     def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:
@@ -133,10 +133,10 @@ class ArmRun:
                 return f"{segment} lost ({reason}); it is tried again"
             case Raised(kind, message, traceback):
                 return self._fail(segment, f"{kind}: {message}", traceback)
-            case Died(how, output_tail):
-                return self._fail(segment, how, output_tail)
-            case Stalled(seconds):
-                return self._fail(segment, f"no progress for {seconds:.0f} s", "limits.stalled_seconds ended it")
+            case Died():
+                return self._fail(segment, ending.cause, ending.output_tail)
+            case Stalled(seconds, output_tail):
+                return self._fail(segment, f"no progress for {seconds:.0f} s, the limit", output_tail)
             case OutOfMemory(detail):
                 return self._fail(segment, "out of memory", detail)
 

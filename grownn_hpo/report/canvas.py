@@ -1,0 +1,147 @@
+"""The paper that the report's figures are drawn on: sizes, colours, panels, axes, legends.
+
+Everything that is neither data nor paper is drawn in `INK`, so that a page can exchange it for its own text colour.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, NamedTuple
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from grownn_hpo.report.record import ArmRecord
+
+INK = "#1b1c1d"
+WIDE, NARROW = 8.0, 4.2  # inches: a page's column, a phone
+
+# Okabe and Ito (2008), told apart under every common form of colour blindness; their yellow is too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+STROKES = ("-", "--", "-.", ":")  # the next round of arms, once the colours are used up
+
+
+class Drawn(NamedTuple):
+    """An arm and how every figure draws it."""
+
+    label: str
+    record: ArmRecord
+    colour: str
+    stroke: str
+
+
+class Tag(NamedTuple):
+    """A word above the panels, at so many env steps."""
+
+    env_steps: int
+    text: str
+    colour: str
+
+
+def style() -> AbstractContextManager[None]:
+    """The context in which the report's figures are drawn and saved."""
+    return mpl.rc_context(
+        {
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.alpha": 0.15,
+            "grid.color": INK,
+            "legend.frameon": False,
+            "legend.borderaxespad": 0,
+            "pdf.fonttype": 42,  # text stays text
+            "svg.hashsalt": "grownn",  # the same figure, the same bytes
+            **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+        }
+    )
+
+
+def drawn(records: Mapping[str, ArmRecord]) -> Iterator[Drawn]:
+    """Each arm with its colour and stroke, the same in every figure."""
+    pens = itertools.cycle(itertools.product(STROKES, COLOURS))
+    for (label, record), (stroke, colour) in zip(records.items(), pens, strict=False):
+        yield Drawn(label, record, colour, stroke)
+
+
+def shortened(label: str, longest: int = 28) -> str:
+    """The label, its middle left out where it is too long for a legend."""
+    return label if len(label) <= longest else f"{label[: longest - 9]}…{label[-8:]}"
+
+
+def panels(
+    title: str, inches: float, rows: int, *, height: float = 2.6, share: Literal["x", "y"]
+) -> tuple[Figure, list[Axes]]:
+    """An empty figure under its title, and its panels from top to bottom."""
+    figure = Figure(figsize=(inches, rows * height + 1.2), layout="constrained")
+    figure.suptitle(textwrap.fill(title, int(inches * 9)), x=0.01, ha="left", fontsize=12, fontweight="bold")
+    return figure, list(figure.subplots(rows, 1, squeeze=False, sharex=share == "x", sharey=share == "y")[:, 0])
+
+
+def returns_and_success(title: str, inches: float, *, success: bool) -> tuple[Figure, list[Axes]]:
+    """A panel of returns, and below it one of success rates where the task knows success."""
+    figure, axes = panels(title, inches, 2 if success else 1, height=2.6 if success else 3.4, share="x")
+    axes[0].set_ylabel("mean return")
+    if success:
+        axes[1].set_ylabel("success rate")
+        axes[1].set_ylim(-0.03, 1.03)
+        axes[1].yaxis.set_major_formatter(PercentFormatter(1))
+    return figure, axes
+
+
+def empty(axis: Axes) -> None:
+    """Says why a panel shows nothing."""
+    axis.text(0.5, 0.5, "no trial is complete yet", transform=axis.transAxes, ha="center", va="center")
+    axis.tick_params(left=False, labelleft=False)
+
+
+def env_steps_axis(axis: Axes, most: int, what: str) -> None:
+    """Names the x axis, 0 to `most`, and counts it in millions or thousands where there are that many."""
+    unit, size = next(((u, s) for u, s in ((" (millions)", 10**6), (" (thousands)", 10**3)) if most >= s), ("", 1))
+    axis.set_xlim(0, max(1, most))
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2.5, 5, 10]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / size:g}"))
+    axis.set_xlabel(what + unit)
+
+
+def tags(axis: Axes, rows: Sequence[Sequence[Tag]]) -> None:
+    """Writes each arm's row of tags above the axis, the first arm's on top."""
+    height = 4.0
+    for row in reversed(rows):
+        for tag in row:
+            axis.annotate(
+                tag.text,
+                (tag.env_steps, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, height),
+                textcoords="offset points",
+                ha="left",
+                va="bottom",
+                fontsize=9,
+                color=tag.colour,
+            )
+        height += 12 * max((tag.text.count("\n") + 1 for tag in row), default=0)
+
+
+def legend(figure: Figure, handles: Sequence[Artist], reading: str | None = None) -> None:
+    """Below the panels: what is what, under a line that says how to read it."""
+    inches = figure.get_figwidth()
+    below = figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=min(len(handles), 2 if inches > 6 else 1),
+        fontsize=9,
+        title=textwrap.fill(reading, int(inches * 13)) if reading else None,
+        title_fontsize=9,
+    )
+    below.set_alignment("left")

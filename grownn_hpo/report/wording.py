@@ -1,0 +1,58 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+from grownn_hpo.report.statistics import Estimate
+
+
+def number(x: float | None, digits: int = 3) -> str:
+    """`digits` significant digits, whole thousands kept and separated: 1,532 and 0.873."""
+    if x is None:
+        return "\N{EN DASH}"
+    if not math.isfinite(x):
+        return str(x)
+    if x == 0:
+        return "0"
+    if abs(x) < 1e-4:
+        return f"{x:.{digits - 1}e}"
+    return f"{x:,.{max(0, digits - 1 - math.floor(math.log10(abs(x))))}f}"
+
+
+def percent(x: float | None) -> str:
+    """A fraction as a percentage; never rounded to 0% or 100% when it is not."""
+    if x is None:
+        return "\N{EN DASH}"
+    text = f"{100 * x:.0f}%"
+    return f"{100 * x:.1f}%" if (text == "100%" and x < 1) or (text == "0%" and x > 0) else text
+
+
+def count(n: int, noun: str) -> str:
+    """`1 seed`, `1,000 seeds`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def env_steps(n: int) -> str:
+    """`2,000,000` becomes `2 million`."""
+    for unit, size in (("billion", 10**9), ("million", 10**6)):
+        if n >= size:
+            return f"{n / size:,.2f}".rstrip("0").rstrip(".") + f" {unit} env steps"
+    return count(n, "env step")
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `1,204 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def interval(estimate: Estimate) -> str:
+    """`0.87 [0.81, 0.92]`; a single value says that it has no interval."""
+    if estimate.low is None or estimate.high is None:
+        return f"{number(estimate.value)} (one value, no interval)"
+    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"

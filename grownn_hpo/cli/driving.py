@@ -29,7 +29,9 @@ def count(workers: int | None) -> int:
     return max(1, workers if workers is not None else len(os.sched_getaffinity(0)))
 
 
-def drive_arms(opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False) -> None:
+def drive_arms(
+    opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False, next_steps: bool = True
+) -> None:
     """Drive the arms to their end, with a live view; raises Stopped with what to type next."""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
@@ -52,7 +54,8 @@ def drive_arms(opened: Sequence[OpenArm], workers: int | None, path: Path, take_
             console.print(pace.told(), soft_wrap=True)
         for status in statuses():
             console.print(status_line(status), soft_wrap=True)
-    console.print(f"Next: grownn report {path}; grownn export {path} -o incumbent.yaml", soft_wrap=True)
+    if next_steps:
+        console.print(f"Next: grownn report {path}; grownn export {path} -o incumbent.yaml", soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -10,9 +12,10 @@ from pathlib import Path
 
 from grownn_hpo.driver.environment import changes, environment
 from grownn_hpo.errors import Fault, InputError
+from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters
 from grownn_hpo.spec.study import Study, differences
-from grownn_hpo.store.arm import create_arm, read_arm, read_environment, record_arm
+from grownn_hpo.store.arm import Bracket, create_arm, read_arm, read_environment, record_arm, write_bracket
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
 
@@ -97,6 +100,27 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
     return tuple(OpenArm(read_arm(folder), folder) for folder in folders)
 
 
+def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -> OpenArm:
+    """An incumbent's final evaluation: an arm of its own, whose one bracket holds the incumbent alone.
+
+    So it is driven, killed and resumed like any other. Raises InputError for a seed that the search has seen.
+    """
+    arm = incumbent.arm
+    if seen := sorted(set(seeds) & set(arm.seeds)):
+        raise InputError(f"--seeds: the search has tuned on {seen}; a final evaluation needs seeds that it never saw")
+    rungs = tuple(rung.model_copy(update={"configurations": 1}) for rung in arm.rungs)
+    search = arm.search.model_copy(update={"trials": len(rungs), "lookahead": 1})
+    derived = arm.model_copy(update={"seeds": tuple(seeds), "rungs": rungs, "search": search})
+    identity = hashlib.sha256(f"{derived.model_dump_json()}{json.dumps(incumbent.configuration)}".encode()).hexdigest()
+    searched = ArmFolder(results / arm.study / arm.name)
+    folder = ArmFolder(searched.evaluations / f"c{incumbent.config:04d}-{identity[:8]}")
+    if not folder.study_file.exists():
+        _refuse_unwritable(results)
+        write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
+        create_arm(folder, derived, environment())
+    return OpenArm(read_arm(folder), folder)
+
+
 def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
     """Raise an arm's budget to `trials`; what was computed stays."""
     arm = opened.arm
@@ -113,7 +137,8 @@ def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
 def _holds_something_else(folder: ArmFolder) -> bool:
     """Whether the folder holds more than a driver leaves that was killed while it created an arm."""
     names = {path.name for path in folder.root.iterdir()} if folder.root.is_dir() else set()
-    return folder.root.is_symlink() or not all(n.startswith(folder.environment_file.name) for n in names)
+    own = (folder.environment_file.name, folder.evaluations.name)
+    return folder.root.is_symlink() or not all(name.startswith(own) for name in names)
 
 
 def _refuse_difference(given: OpenArm, file: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from statistics import fmean
 
-from grownn_hpo.search.ladder import incumbent
 from pydantic import JsonValue, ValidationError
 
 from grownn_hpo.errors import Fault, GrowNNError, InputError
+from grownn_hpo.report.evaluation import Promise
+from grownn_hpo.search.ladder import incumbent
 from grownn_hpo.spec import Arm, PPOSettings, document
 from grownn_hpo.spec.study import arm_document, resolve
 from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets, read_environment
@@ -21,13 +22,13 @@ from grownn_hpo.trial import Segment, outcomes_of
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """A configuration of an arm, and the mean return that the search saw of it at `rung`."""
+    """A configuration of an arm, and what the search saw of it at `rung`."""
 
     arm: Arm
     config: int
     rung: int
     configuration: Configuration
-    mean_return: float
+    promise: Promise
 
 
 def export_incumbent(folder: ArmFolder) -> str:
@@ -38,7 +39,8 @@ def export_incumbent(folder: ArmFolder) -> str:
         raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent to export")
     configuration = configurations_of(read_brackets(folder), arm.rungs[0].configurations)[trial.config]
     results = [ledger.entries[Segment(trial.config, trial.rung, seed)].result for seed in arm.seeds]
-    returns = [cast("float", result.mean_return) for result in results]
+    returns = [result.mean_return for result in results if result.mean_return is not None]
+    rates = [result.success_rate for result in results if result.success_rate is not None]
     checkpoints: list[JsonValue] = [
         {
             "seed": seed,
@@ -54,9 +56,9 @@ def export_incumbent(folder: ArmFolder) -> str:
         "rung": trial.rung,
         "configuration": configuration,
         "promised": {
-            "mean_return": sum(returns) / len(returns),
-            "seeds": {str(r.segment.seed): r.mean_return for r in results},
-            "success": {str(r.segment.seed): r.success_rate for r in results},
+            "mean_return": fmean(returns),
+            "success_rate": fmean(rates) if rates else None,
+            "seeds": list(arm.seeds),
             "env_steps": results[0].env_steps,
         },
         "checkpoints": checkpoints,
@@ -92,8 +94,14 @@ def read_incumbent(path: Path) -> Incumbent:
         first = error.errors()[0]
         key = ".".join(map(str, ("configuration", *first["loc"])))
         raise InputError(Fault(file, key, first["input"], first["msg"])) from None
-    promised = content.get("promised")
-    promise = promised.get("mean_return") if isinstance(promised, dict) else None
-    if not isinstance(promise, (int, float)) or isinstance(promise, bool):
-        raise InputError(Fault(file, "promised.mean_return", promise, "must be a number"))
-    return Incumbent(arm, config, rung, configuration, float(promise))
+    return Incumbent(arm, config, rung, configuration, _promise(content.get("promised"), arm, file))
+
+
+def _promise(promised: JsonValue, arm: Arm, file: str) -> Promise:
+    values = promised if isinstance(promised, dict) else {}
+    mean, rate = values.get("mean_return"), values.get("success_rate")
+    if not isinstance(mean, (int, float)) or isinstance(mean, bool):
+        raise InputError(Fault(file, "promised.mean_return", mean, "must be a number"))
+    if rate is not None and (not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate <= 1):
+        raise InputError(Fault(file, "promised.success_rate", rate, "must be a number from 0 to 1, or null"))
+    return Promise(float(mean), None if rate is None else float(rate), arm.seeds)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, rung_progress
-
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
 from grownn_hpo.store.arm import Bracket, read_arm, read_brackets

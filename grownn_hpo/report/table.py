@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Literal, cast
 
-from grownn_hpo.search.ladder import Ladder
 from pydantic import JsonValue
 
+from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
 from grownn_hpo.store.ledger import read_ledger

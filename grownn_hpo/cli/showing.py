@@ -1,0 +1,134 @@
+"""The commands that show a study, or tidy it; none of them trains."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
+from grownn_hpo.errors import InputError
+from grownn_hpo.report import write_report
+from grownn_hpo.report.incumbent_file import export_incumbent
+from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
+from grownn_hpo.report.status import ArmStatus, read_status
+from grownn_hpo.search.ladder import Ladder
+from grownn_hpo.spec.study import bundled_studies, load_study
+from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
+from grownn_hpo.store.commit import write_file
+from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.paths import ArmFolder, arm_folders
+
+
+def arms_at(path: Path) -> tuple[ArmFolder, ...]:
+    """The arms at `path`; InputError if there are none."""
+    folders = arm_folders(path)
+    if not folders:
+        raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
+    return folders
+
+
+def one_arm(path: Path) -> ArmFolder:
+    """The one arm at `path`; InputError if there are several."""
+    folders = arms_at(path)
+    if len(folders) > 1:
+        listed = ", ".join(str(folder.root) for folder in folders)
+        raise InputError(f"{path}: holds {len(folders)} arms; name one of {listed}")
+    return folders[0]
+
+
+def status(path: Path, watch: bool, as_json: bool) -> None:
+    """Show where the arms at `path` stand, once or until all are complete."""
+    folders = arms_at(path)
+
+    def read() -> list[ArmStatus]:
+        return [read_status(folder) for folder in folders]
+
+    statuses = read()
+    if as_json:
+        while True:
+            print(json.dumps([asdict(each) for each in statuses]), flush=True)
+            if not watch or all(each.complete for each in statuses):
+                return
+            time.sleep(REFRESH_SECONDS)
+            statuses = read()
+    console = Console(stderr=True, highlight=False)
+    if watch:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while not all(each.complete for each in statuses):
+                live.update(Group(*map(status_view, statuses)), refresh=True)
+                time.sleep(REFRESH_SECONDS)
+                statuses = read()
+    console.print(Group(*map(status_view, statuses)))
+
+
+def export(path: Path, output: Path | None) -> None:
+    """Write the incumbent of the arm at `path`."""
+    text = export_incumbent(one_arm(path))
+    if output is None:
+        sys.stdout.write(text)
+        return
+    if not output.parent.is_dir():
+        raise InputError(f"--output {output}: there is no folder {output.parent}")
+    write_file(output, text.encode())
+    print(f"wrote {output}; next: grownn evaluate {output}", file=sys.stderr)
+
+
+def report(paths: Sequence[Path], output: Path | None) -> None:
+    """Write the page about the arms at `paths`."""
+    folders = [folder for path in paths for folder in arms_at(path)]
+    records = [read_record(folder) for folder in folders]
+    leaders = [incumbent_of(record) for record in records]
+    evaluations = [found[-1] if (found := read_evaluations(folder)) else None for folder in folders]
+    target = output if output is not None else paths[0] / "report"
+    page = write_report(records, leaders, target, evaluations)
+    print(page)
+
+
+def clean(path: Path, dry_run: bool) -> None:
+    """Delete the checkpoints at `path` that nothing can start from any more."""
+    for folder in arms_at(path):
+        with Lease(folder.lease_file):  # a driver at work is about to start segments from some of these
+            spent = checkpoints_of(folder, spent_segments(folder))
+            if not dry_run:
+                delete_checkpoints(spent)
+        size = sum(checkpoint.bytes for checkpoint in spent) / 2**20
+        verb = "would delete" if dry_run else "deleted"
+        print(f"{folder.root}: {verb} {len(spent)} checkpoints, {size:.1f} MiB", file=sys.stderr)
+
+
+def studies() -> None:
+    """List what is bundled."""
+    listing = Table(box=None, pad_edge=False, header_style="dim")
+    for name, right in (
+        ("study", 0),
+        ("arm", 0),
+        ("task", 0),
+        ("rungs", 0),
+        ("trials", 1),
+        ("seeds", 1),
+        ("env steps", 1),
+    ):
+        listing.add_column(name, justify="right" if right else "left")
+    for name in bundled_studies():
+        for arm in load_study(name).arms:
+            ladder = Ladder.of(arm)
+            slots = [
+                sum(ladder.slots(bracket, rung) for bracket in range(1, ladder.brackets + 1))
+                for rung in range(1, ladder.rungs + 1)
+            ]
+            env_steps = sum(n * rung.env_steps for n, rung in zip(slots, arm.rungs, strict=True)) * len(arm.seeds)
+            first, last = arm.rungs[0], arm.rungs[-1]
+            grown = f"{len(arm.rungs)} x {first.env_steps:,}, depth {first.depth}"
+            rungs = grown if first.depth == last.depth else f"{grown} to {last.depth}"
+            listing.add_row(
+                name, arm.name, arm.task.env, rungs, str(arm.search.trials), str(len(arm.seeds)), f"{env_steps:,}"
+            )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(listing)

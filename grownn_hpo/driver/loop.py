@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 @dataclass(slots=True)
 class Pace:
-    """What the driver itself cost: seconds between a result and the next submission, and seconds a suggestion took."""
+    """What the driver itself cost: seconds from results to the next submissions, and seconds that suggestions took."""
 
     turnarounds: list[float] = field(default_factory=list)
     suggestions: list[float] = field(default_factory=list)
@@ -71,12 +71,11 @@ def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thre
                     if run.key(segment) not in in_flight:
                         in_flight[run.key(segment)] = (run, segment)
                         dispatcher.submit(run.job(segment))
-                        if ended_at is not None:
-                            pace.turnarounds.append(time.perf_counter() - ended_at)
-                            ended_at = None
-                for bracket in now.suggest:
-                    if (run.arm.name, bracket) not in asked:
-                        asked[run.arm.name, bracket] = (run, thinker.submit(_suggest, run.basis(bracket)))
+                bracket = now.suggest
+                if bracket is not None and (run.arm.name, bracket) not in asked:
+                    asked[run.arm.name, bracket] = (run, thinker.submit(_suggest, run.basis(bracket)))
+            if ended_at is not None:
+                pace.turnarounds.append(time.perf_counter() - ended_at)
             for run in runs:
                 run.record()
             if complete:

@@ -1,0 +1,48 @@
+# Two commands on a bare machine with Python 3.11: `make demo` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+DEVELOPED := .venv/developed
+# Constrains build environments too, so that an install in a year is the install of today.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check kills lock wheel clean
+
+demo: $(INSTALLED)
+	$(BIN)/grownn run demo
+	$(BIN)/grownn export results/demo -o results/demo/incumbent.yaml
+	$(BIN)/grownn evaluate results/demo/incumbent.yaml --seeds 100-104
+	$(BIN)/grownn report results/demo
+	@echo "Next: open results/demo/report/index.html; $(BIN)/grownn table results/demo; $(BIN)/grownn studies"
+
+test: $(DEVELOPED)
+	$(BIN)/pytest
+
+check: $(DEVELOPED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Slower proofs, not part of `make test`.
+kills: $(DEVELOPED)
+	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
+
+wheel: $(DEVELOPED)
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+lock: $(DEVELOPED)
+	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+
+clean:
+	rm -rf .venv dist
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@

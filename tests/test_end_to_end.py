@@ -1,0 +1,229 @@
+"""The whole program as a person uses it, from outside: real segments, real Dask, real signals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import TINY, Grownn, command, surroundings
+
+from grownn_hpo.store.paths import ArmFolder
+
+
+def rows(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table)))
+
+
+def test_the_ledger_holds_the_whole_ladder(undisturbed: str) -> None:
+    found = rows(undisturbed)
+    assert len(found) == 12 * 2
+    assert [row["rung"] for row in found].count("3") == 2 * 2
+    grown = [row for row in found if row["rung"] != "1"]
+    assert {float(row["growth_difference"]) for row in grown} == {0.0}
+    by_key = {(row["config"], row["seed"], row["rung"]): row for row in found}
+    for (config, seed, rung), row in by_key.items():
+        if rung != "1":
+            assert row["parent_sha256"] == by_key[config, seed, str(int(rung) - 1)]["checkpoint_sha256"]
+    assert {row["env_steps"] for row in found if row["rung"] == "3"} == {"1536"}
+
+
+@pytest.mark.parametrize(("workers", "hash_seed"), [(1, "1"), (2, "2")])
+def test_workers_and_hash_seeds_leave_the_ledger_as_it_is(
+    grownn: Grownn, tiny: Path, undisturbed: str, workers: int, hash_seed: str
+) -> None:
+    done = grownn("run", tiny, "--workers", workers, PYTHONHASHSEED=hash_seed)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert grownn("table", "results/tiny").stdout == undisturbed
+    again = grownn("run", tiny)
+    assert (again.returncode, "complete" in again.stderr) == (0, True)
+
+
+def test_extending_keeps_every_earlier_row(grownn: Grownn, tiny: Path, undisturbed: str) -> None:
+    assert grownn("run", tiny, "--workers", 2, "--set", "search.trials=4").returncode == 0
+    before = grownn("table", "results/tiny").stdout
+    assert len(rows(before)) == 4 * 2
+    refused = grownn("extend", "results/tiny", "--trials", 3)
+    assert refused.returncode == 2
+    assert "--trials 3: must be more than the 4" in refused.stderr
+    assert grownn("extend", "results/tiny", "--trials", 12, "--workers", 2).returncode == 0
+    after = grownn("table", "results/tiny").stdout
+    assert set(before.splitlines()) < set(after.splitlines())
+    assert after == undisturbed
+
+
+def test_one_interrupt_stops_cleanly_and_says_how_to_go_on(
+    grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str
+) -> None:
+    process = subprocess.Popen(
+        command("run", tiny, "--workers", 2), cwd=tmp_path, env=surroundings(), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for_results(tmp_path, 3)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 3, errors
+    assert "Go on with: grownn resume results/tiny" in errors
+    assert "Traceback" not in errors
+    assert grownn("status", "results/tiny").stderr.count("not running") == 1
+    assert grownn("resume", "results/tiny", "--workers", 2).returncode == 0
+    assert grownn("table", "results/tiny").stdout == undisturbed
+
+
+def test_damage_is_noticed_and_mended(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
+    assert grownn("run", tiny, "--workers", 2, "--set", "search.trials=4").returncode == 0
+    folder = ArmFolder(tmp_path / "results/tiny/grown-3")
+    brackets = json.loads(folder.bracket_file(1).read_text())
+    assert len(brackets["configurations"]) == 3
+    for path in folder.segments.glob("*/s0/r1/a1/checkpoint.safetensors"):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    folder.ledger_file.write_bytes(folder.ledger_file.read_bytes()[:1000])
+    extended = grownn("extend", "results/tiny", "--trials", 12, "--workers", 2)
+    assert extended.returncode == 0, extended.stderr
+    assert "checkpoint is damaged or gone" in extended.stderr
+    assert grownn("table", "results/tiny").stdout == undisturbed
+    folder.ledger_file.unlink()
+    assert grownn("table", "results/tiny").stdout == undisturbed
+
+
+def test_a_second_driver_is_refused(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command("run", tiny, "--workers", 1), cwd=tmp_path, env=surroundings(), stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for_results(tmp_path, 1)
+        second = grownn("resume", "results/tiny")
+        assert second.returncode == 2
+        assert f"is being driven already by process {process.pid}" in second.stderr
+        status = json.loads(grownn("status", "results/tiny", "--json").stdout)[0]
+        assert str(process.pid) in status["driven_by"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 3
+
+
+def test_from_incumbent_to_answer(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
+    assert grownn("run", tiny, "--workers", 2).returncode == 0
+    exported = grownn("export", "results/tiny", "-o", "best.yaml")
+    assert exported.returncode == 0, exported.stderr
+    seen = grownn("evaluate", "best.yaml", "--seeds", "1-4")
+    assert seen.returncode == 2
+    assert "the search has tuned on [1]" in seen.stderr
+    evaluated = grownn("evaluate", "best.yaml", "--seeds", "100-102", "--json")
+    assert evaluated.returncode == 0, evaluated.stderr
+    told = json.loads(evaluated.stdout)
+    assert [score["seed"] for score in told["scores"]] == [100, 101, 102]
+    top = min((-float(r1["mean_return"]) - float(r2["mean_return"])) / 2 for r1, r2 in pairs(undisturbed))
+    assert told["promise"]["mean_return"] == pytest.approx(-top)
+    again = grownn("evaluate", "best.yaml", "--seeds", "100-102", "--json")
+    assert json.loads(again.stdout) == told
+    page = grownn("report", "results/tiny")
+    assert page.returncode == 0, page.stderr
+    assert "grown-3" in Path(tmp_path, page.stdout.strip()).read_text()
+    cleaned = grownn("clean", "results/tiny", "--dry-run")
+    assert "would delete" in cleaned.stderr
+    left = len(list((tmp_path / "results/tiny/grown-3/segments").rglob("checkpoint.safetensors")))
+    assert left == 24
+    assert grownn("clean", "results/tiny").returncode == 0
+    kept = list((tmp_path / "results/tiny/grown-3/segments").rglob("checkpoint.safetensors"))
+    assert 0 < len(kept) < left
+    assert grownn("table", "results/tiny").stdout == undisturbed
+    assert grownn("extend", "results/tiny", "--trials", 15, "--workers", 2).returncode == 0
+    assert set(undisturbed.splitlines()) < set(grownn("table", "results/tiny").stdout.splitlines())
+
+
+def pairs(table: str) -> list[list[dict[str, str]]]:
+    """Rung 3's rows, the two seeds of a configuration together."""
+    top = [row for row in rows(table) if row["rung"] == "3"]
+    return [top[i : i + 2] for i in range(0, len(top), 2)]
+
+
+def wait_for_results(tmp_path: Path, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("results/tiny/grown-3/segments/*/*/*/*/result.json"))) < count:
+        assert time.monotonic() < deadline, "no segment finished within a minute"
+        time.sleep(0.02)
+
+
+BAD = {
+    "unknown key": ("gama = 0.9", "did you mean 'gamma'", lambda t: t.replace("{n_steps", "{gama: 0.9, n_steps")),
+    "unknown environment": ("task.env = 'CartPoll-v1'", "", lambda t: t.replace("CartPole-v1", "CartPoll-v1")),
+    "unsupported space": ("task.env", "Box or Discrete", lambda t: t.replace("CartPole-v1", "Blackjack-v1")),
+    "unknown hyperparameter": ("learning_rat", "learning_rate", lambda t: t.replace("learning_rate,", "learning_rat,")),
+    "a value PPO refuses": (
+        "n_epochs",
+        "",
+        lambda t: t.replace("lower: 1,", "lower: 0,").replace("log: true, default_value: 2", "default_value: 2"),
+    ),
+    "a name that leaves the folder": (
+        "name = '../../x'",
+        "plain name",
+        lambda t: t.replace("name: tiny", "name: ../../x"),
+    ),
+    "1e-4 as text": (
+        "ppo.gamma = '1e-4'",
+        "without quotes",
+        lambda t: t.replace("{n_steps", "{gamma: '1e-4', n_steps"),
+    ),
+    "a duplicate key": ("seed", "only once", lambda t: t.replace("seed: 3", "seed: 3\nseed: 4")),
+    "a shrinking network": ("rungs[2].depth = 1", "may not shrink", lambda t: t.replace("depth: 3", "depth: 1")),
+    "too many promotions": (
+        "rungs[1].configurations = 7",
+        "more configurations",
+        lambda t: t.replace("configurations: 2", "configurations: 7"),
+    ),
+    "negative steps": (
+        "rungs[0].env_steps = -512",
+        "at least 1",
+        lambda t: t.replace("env_steps: 512, depth: 1", "env_steps: -512, depth: 1"),
+    ),
+    "a wrong network": (
+        "network.kind = 'minihack-cnn'",
+        "use mlp",
+        lambda t: t.replace("kind: mlp", "kind: minihack-cnn"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_before_anything_is_written(grownn: Grownn, tmp_path: Path, name: str) -> None:
+    place, rule, spoil = BAD[name]
+    text = spoil(TINY)
+    assert text != TINY
+    (tmp_path / "bad.yaml").write_text(text)
+    done = grownn("run", "bad.yaml")
+    assert done.returncode == 2, done.stderr
+    assert "bad.yaml" in done.stderr
+    assert place in done.stderr
+    assert rule in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_a_changed_study_file_is_refused_with_the_difference(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    tiny.write_text(TINY.replace("n_steps: 32", "n_steps: 64").replace("seeds: [0, 1]", "seeds: [0, 2]"))
+    done = grownn("run", tiny, "--set", "search.trials=1")
+    assert done.returncode == 2
+    assert "seeds[1]: recorded 1, given 2" in done.stderr
+    assert "ppo.n_steps: recorded 32, given 64" in done.stderr
+    after = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_an_unknown_study_and_arm_are_named(grownn: Grownn, tiny: Path) -> None:
+    assert "did you mean 'cartpole'" in grownn("run", "cartpol").stderr
+    assert "it has grown-3" in grownn("run", tiny, "--arm", "static-9").stderr
+    assert grownn("table", "nowhere").returncode == 2
+    assert grownn("run").returncode == 2

@@ -1,0 +1,146 @@
+"""The seam: a dispatcher is given jobs and gives back how each one ended. It knows nothing of studies."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from grownn_hpo.dispatch.endings import Ending, Job
+from grownn_hpo.dispatch.slot import Slot
+from grownn_hpo.errors import GrowNNError
+
+
+class Dispatcher(Protocol):
+    """Runs jobs, each in a process of its own, at most `slots` at a time, smaller priorities first.
+
+    Every job submitted ends exactly once, unless `close` comes first. `submit` and `wait` are for one thread; `wake`
+    may be called from any, and from signal handlers.
+    """
+
+    @property
+    def slots(self) -> int: ...
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; raises ValueError while another of the same key has not ended."""
+
+    def wait(self, timeout: float) -> tuple[tuple[str, Ending], ...]:
+        """The keys and endings since the last call, in order; waits for the first of them, `wake`, or `timeout` seconds.
+
+        Raises GrowNNError if the dispatcher itself has failed.
+        """
+
+    def wake(self) -> None:
+        """Have the current or the next `wait` return at once."""
+
+    def running(self) -> tuple[str, ...]:
+        """The keys of the jobs that have a slot, not of those that wait for one."""
+
+    def close(self) -> None:
+        """End what is running and forget what is queued, within seconds; leaves no process and no file."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Desk(ABC):
+    """The driver's half of every dispatcher: what came back, waiting for it, and closing once."""
+
+    def __init__(self) -> None:
+        # SimpleQueue.put is reentrant, so that a signal handler may wake us.
+        self._back: queue.SimpleQueue[tuple[str, Ending] | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._open: set[str] = set()
+        self._closed = False
+        self._in_slots: tuple[str, ...] = ()
+
+    def submit(self, job: Job) -> None:
+        if self._closed:
+            raise ValueError(f"job {job.key}: this dispatcher is closed")
+        if job.key in self._open:
+            raise ValueError(f"job {job.key}: one with this key has not ended yet; wait for it first")
+        self._open.add(job.key)
+        self._accept(job)
+
+    def wait(self, timeout: float) -> tuple[tuple[str, Ending], ...]:
+        if self._failure:
+            raise GrowNNError(f"the dispatcher failed ({self._failure!r}); resume the study") from self._failure
+        endings = []
+        try:
+            endings.append(self._back.get(timeout=max(0.0, timeout)))
+            while True:
+                endings.append(self._back.get_nowait())
+        except queue.Empty:
+            pass
+        self._open -= {ending[0] for ending in endings if ending}
+        return tuple(ending for ending in endings if ending)
+
+    def wake(self) -> None:
+        self._back.put(None)
+
+    def running(self) -> tuple[str, ...]:
+        return self._in_slots
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._shut()
+            self._in_slots = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _fail(self, error: BaseException) -> None:
+        """A thread of ours cannot go on, so nothing would ever end: the next `wait` raises."""
+        self._failure = error
+        self.wake()
+
+    @abstractmethod
+    def _accept(self, job: Job) -> None: ...
+
+    @abstractmethod
+    def _shut(self) -> None: ...
+
+
+class Inline(Desk):
+    """One slot in this process: a thread that runs job after job. No Dask, no ports."""
+
+    slots = 1
+
+    def __init__(self, preload: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._slot = Slot(preload)
+        self._order = itertools.count()
+        self._queue: queue.PriorityQueue[tuple[tuple[int, ...], int, Job | None]] = queue.PriorityQueue()
+        self._thread = threading.Thread(target=self._work, name="inline dispatcher", daemon=True)
+        self._thread.start()
+
+    def _accept(self, job: Job) -> None:
+        self._queue.put((job.priority, next(self._order), job))
+
+    def _work(self) -> None:
+        try:
+            while (job := self._queue.get()[2]) is not None and not self._closed:
+                self._in_slots = (job.key,)
+                ending = self._slot.run(job)
+                self._in_slots = ()
+                self._back.put((job.key, ending))
+        except BaseException as error:
+            self._fail(error)
+
+    def _shut(self) -> None:
+        self._slot.close()
+        self._queue.put(((), -1, None))  # before all others
+        self._thread.join()

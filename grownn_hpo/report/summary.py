@@ -135,7 +135,7 @@ def board(record: ArmRecord, longest: int = 10) -> Table:
     success = any(standing.success_rate is not None for standing in top)
     values = {standing.trial: record.configurations.get(standing.trial.config, {}) for standing in top}
     names = sorted({name for chosen in values.values() for name in chosen})
-    heading = ("", "configuration", "mean return", "lowest to highest seed", *(["success rate"] if success else []))
+    heading = ("rank", "configuration", "mean return", "lowest to highest seed", *(["success rate"] if success else []))
     returns = [s.mean_return for s in top]
     rows = []
     for rank, s in enumerate(top, 1):

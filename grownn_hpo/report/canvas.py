@@ -103,12 +103,13 @@ def empty(axis: Axes) -> None:
     """Says why a panel shows nothing."""
     axis.text(0.5, 0.5, "no trial is complete yet", transform=axis.transAxes, ha="center", va="center")
     axis.tick_params(left=False, labelleft=False)
+    axis.grid(visible=False)
 
 
 def env_steps_axis(axis: Axes, most: int, what: str) -> None:
-    """Names the x axis, 0 to `most`, and counts it in millions or thousands where there are that many."""
+    """Names the x axis, from 0 past `most`, and counts it in millions or thousands where there are that many."""
     unit, size = next(((u, s) for u, s in ((" (millions)", 10**6), (" (thousands)", 10**3)) if most >= s), ("", 1))
-    axis.set_xlim(0, max(1, most))
+    axis.set_xlim(0, 1.02 * max(1, most))  # so that a mark at the end is whole
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2.5, 5, 10]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / size:g}"))
     axis.set_xlabel(what + unit)
@@ -141,7 +142,7 @@ def legend(figure: Figure, handles: Sequence[Artist], reading: str | None = None
         loc="outside lower left",
         ncols=min(len(handles), 2 if inches > 6 else 1),
         fontsize=9,
-        title=textwrap.fill(reading, int(inches * 13)) if reading else None,
+        title=textwrap.fill(reading, int(inches * 15)) if reading else None,
         title_fontsize=9,
     )
     below.set_alignment("left")

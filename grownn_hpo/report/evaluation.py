@@ -97,7 +97,7 @@ class FinalEvaluation:
         if self.iqm is None or self.mean is None or self.tuning_gap is None:
             return lines
         lines.append(f"return, IQM [95% bootstrap interval]: {wording.interval(self.iqm)}")
-        lines.append(f"return, mean: {wording.number(self.mean)}; median: {wording.number(self.median)}")
+        lines.append(f"return, mean: {wording.number(self.mean)}; median: {wording.number(self.median, [self.mean])}")
         if self.success_rate is not None:
             low, high = self.success_rate.low, self.success_rate.high
             spread = "" if low is None else f" [{wording.percent(low)}, {wording.percent(high)}]"
@@ -105,7 +105,7 @@ class FinalEvaluation:
         lines.append(
             f"the search promised {wording.number(self.promise.mean_return)} "
             f"(mean over its {wording.count(len(self.promise.seeds), 'seed')}); "
-            f"tuning gap, promised minus got: {wording.number(self.tuning_gap)}"
+            f"tuning gap, promised minus got: {wording.number(self.tuning_gap, [self.mean])}"
         )
         if self.random is not None:
             rate = self.random.success_rate

@@ -5,6 +5,7 @@ Draw and save them inside `canvas.style()`. Each takes the arms by their labels 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ def learning_curves(
             seeds = curve.returns.shape[1]
             said = f"configuration {trial.config} ({f'{seeds} seeds' if seeds > 1 else '1 seed, no interval'})"
             _draw(axes, curve, colour, stroke)
-            tags.append(_mark_changes(axes, record.arm, colour, inches * 0.85 / longest))
+            tags.append(_mark_changes(axes, record.arm, trial.rung, colour, inches * 0.85 / longest))
         handles.append(Line2D([], [], color=colour, ls=stroke, lw=2, label=f"{canvas.shortened(label)}: {said}"))
     if random_return is not None:
         axes[0].axhline(random_return, color=INK, lw=1, alpha=0.6)
@@ -62,7 +63,7 @@ def learning_curves(
     canvas.env_steps_axis(axes[-1], longest, "total env steps of a run")
     canvas.tags(axes[0], tags)
     reading = "Lines: interquartile mean over seeds. Shaded: its 95% bootstrap interval at each point."
-    canvas.legend(figure, handles, f"{reading} Dotted: the network grows." if any(tags) else reading)
+    canvas.legend(figure, handles, f"{reading} Dotted: the network grows to the depth above." if any(tags) else reading)
     return figure
 
 
@@ -81,7 +82,7 @@ def incumbent_trajectories(records: Mapping[str, ArmRecord], inches: float = WID
         path = paths[label]
         said = canvas.shortened(label) if path else f"{canvas.shortened(label)}: nothing to draw yet"
         handles.append(Line2D([], [], color=colour, ls=stroke, lw=2, label=said))
-        for lead, following in zip(path, (*path[1:], None), strict=True):
+        for lead, following in itertools.zip_longest(path, path[1:]):
             last = lead.standing.trial.rung == len(record.arm.rungs)
             lower = lower or not last
             until = following.env_steps if following else record.env_steps_spent
@@ -104,6 +105,7 @@ def survivors(records: Mapping[str, ArmRecord], incumbents: Mapping[str, Trial |
         "Who was promoted: mean returns, rung by rung", inches, max(1, len(records)), height=2.5, share="y"
     )
     longest = max((record.arm.env_steps for record in records.values()), default=1)
+    terse = False
     for axis, (label, record, colour, _) in zip(axes, canvas.drawn(records), strict=False):
         ends = [record.arm.env_steps_before(rung + 1) for rung in range(1, len(record.arm.rungs) + 1)]
         narrowest = min(rung.env_steps for rung in record.arm.rungs)
@@ -122,16 +124,20 @@ def survivors(records: Mapping[str, ArmRecord], incumbents: Mapping[str, Trial |
         axis.set_title(canvas.shortened(label) + ("" if len(ends) > 1 else ", a single rung"), color=colour)
         axis.set_ylabel("mean return")
         axis.set_xlim(0, 1.12 * longest)
-        axis.set_xticks(ends, _rung_labels(record, inches * narrowest / longest))
+        roomy = inches * narrowest / longest > 0.75
+        terse = terse or not roomy
+        axis.set_xticks(ends, _rung_labels(record, roomy=roomy))
         axis.tick_params(axis="x", labelsize=8)
         axis.grid(visible=False, axis="x")
     axes[-1].set_xlabel("rungs, placed where they end in total env steps")
+    reading = "r: rung, d: depth; below, trials done and (with a minus) failed." if terse else None
     canvas.legend(
         figure,
         [
             Line2D([], [], color=INK, marker="o", ms=4, lw=0.6, alpha=0.5, label="a trial; promoted along the line"),
             Line2D([], [], color=INK, marker="o", ms=5, lw=1.6, label="the incumbent's way"),
         ],
+        reading,
     )
     return figure
 
@@ -147,14 +153,14 @@ def _draw(axes: list[Axes], curve: LearningCurve, colour: str, stroke: str) -> N
             axis.fill_between(curve.env_steps, band.low, band.high, color=colour, alpha=0.2, linewidth=0)
 
 
-def _mark_changes(axes: list[Axes], arm: Arm, colour: str, inches_per_step: float) -> list[Tag]:
-    """Dotted lines where the arm's network grows or its environment changes; returns what to write above them."""
-    found = changes(arm)
+def _mark_changes(axes: list[Axes], arm: Arm, rung: int, colour: str, inches_per_step: float) -> list[Tag]:
+    """Dotted lines where the network grew or the environment changed, up to `rung`; returns what stands above them."""
+    found = [change for change in changes(arm) if change.env_steps <= arm.env_steps_before(rung)]
     if not found:
         return []
     borders = [0, *(change.env_steps for change in found), arm.env_steps]
     roomy = min(np.diff(borders)) * inches_per_step > 0.7
-    row = [Tag(0, f"depth {arm.rungs[0].depth}", colour)]
+    row = [Tag(0, f"depth {arm.rungs[0].depth}" if roomy else f"{arm.rungs[0].depth}", colour)]
     for change in found:
         for axis in axes:
             axis.axvline(change.env_steps, color=colour, ls=":", lw=1.2, alpha=0.8)
@@ -181,15 +187,14 @@ def _shown(standing: Standing) -> tuple[float | None, float | None]:
     return standing.mean_return, standing.success_rate
 
 
-def _rung_labels(record: ArmRecord, inches: float) -> list[str]:
-    """What a rung is and how many trials it has, complete and failed (diverged or crashed); `inches` are a label's."""
+def _rung_labels(record: ArmRecord, *, roomy: bool) -> list[str]:
+    """What a rung is and how many trials it has, complete and failed (diverged or crashed)."""
     ended = outcomes(record)
     labels = []
     for rung, declared in enumerate(record.arm.rungs, 1):
         statuses = [outcome.status for trial, outcome in ended.items() if trial.rung == rung]
         done = statuses.count(Status.COMPLETED)
         failed = len(statuses) - done
-        roomy = inches > 0.75
         lines = [f"rung {rung}", f"depth {declared.depth}"] if roomy else [f"r{rung}", f"d{declared.depth}"]
         lines += [f"{done} done"] if roomy else [f"{done}"]
         lines += [f"{failed} failed" if roomy else f"-{failed}"] if failed else []

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from grownn_hpo.report.statistics import Estimate
 
 
-def number(x: float | None, digits: int = 3) -> str:
-    """`digits` significant digits, whole thousands kept and separated: 1,532 and 0.873."""
+def number(x: float | None, beside: Iterable[float | None] = ()) -> str:
+    """Three significant digits, whole thousands kept and separated: 1,532 and 0.873.
+
+    Numbers to be compared get equally many decimals, three digits for the largest of them: `beside` holds the others.
+    """
     if x is None:
         return "\N{EN DASH}"
     if not math.isfinite(x):
         return str(x)
-    if x == 0:
+    largest = max(abs(y) for y in (x, *beside) if y is not None and math.isfinite(y))
+    if largest == 0:
         return "0"
-    if abs(x) < 1e-4:
-        return f"{x:.{digits - 1}e}"
-    return f"{x:,.{max(0, digits - 1 - math.floor(math.log10(abs(x))))}f}"
+    if largest < 1e-4:
+        return f"{x:.2e}"
+    return f"{x:,.{max(0, 2 - math.floor(math.log10(largest)))}f}"
 
 
 def percent(x: float | None) -> str:
@@ -55,4 +60,5 @@ def interval(estimate: Estimate) -> str:
     """`0.87 [0.81, 0.92]`; a single value says that it has no interval."""
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate.value)} (one value, no interval)"
-    return f"{number(estimate.value)} [{number(estimate.low)}, {number(estimate.high)}]"
+    ends = (estimate.low, estimate.high, estimate.value)
+    return f"{number(estimate.value, ends)} [{number(estimate.low, ends)}, {number(estimate.high, ends)}]"

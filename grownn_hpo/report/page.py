@@ -1,0 +1,87 @@
+"""The report as one HTML page that needs nothing else: no network, no script, no other file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jinja2
+from markupsafe import Markup
+
+from grownn_hpo import __version__
+from grownn_hpo.report import summary
+from grownn_hpo.report.canvas import INK
+from grownn_hpo.report.evaluation import FinalEvaluation
+from grownn_hpo.report.record import ArmRecord
+from grownn_hpo.trial import Trial
+
+# How a figure is saved for `Picture`: no background, nothing that changes from run to run.
+SVG = {"transparent": True, "metadata": {"Date": None, "Creator": None, "Format": None, "Type": None}}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure for the page: as SVG text for wide and for narrow screens, and what to read from it."""
+
+    name: str
+    caption: str
+    wide: str
+    narrow: str
+
+
+def render(
+    records: Mapping[str, ArmRecord],
+    incumbents: Mapping[str, Trial | None],
+    evaluations: Mapping[str, FinalEvaluation],
+    pictures: Sequence[Picture],
+) -> str:
+    """The page's HTML; arms by their labels. The same input gives the same text."""
+    arms = [
+        {
+            "label": label,
+            "answer": summary.answer(label, record, incumbents.get(label), evaluations.get(label)),
+            "board": summary.board(record),
+            "failures": summary.failures(record),
+            "growth": summary.growth(record),
+            "time": summary.time(record),
+            "environment": summary.environment(record),
+        }
+        for label, record in records.items()
+    ]
+    template = jinja2.Environment(
+        loader=jinja2.PackageLoader("grownn_hpo", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html.j2")
+    return template.render(
+        studies=" and ".join(dict.fromkeys(record.arm.study for record in records.values())),
+        tasks=" and ".join(dict.fromkeys(record.arm.task.env for record in records.values())),
+        arms=arms,
+        cautions=summary.cautions(records, incumbents, evaluations),
+        hyperparameters=summary.hyperparameters(records, incumbents),
+        evaluations=summary.final_evaluations(evaluations),
+        commands=summary.commands(list(records.values())),
+        pictures=[
+            {
+                "name": picture.name,
+                "caption": picture.caption,
+                "wide": _inline(picture.wide, f"{picture.name}-wide"),
+                "narrow": _inline(picture.narrow, f"{picture.name}-narrow"),
+            }
+            for picture in pictures
+        ],
+        version=__version__,
+    )
+
+
+def _inline(svg: str, name: str) -> Markup:
+    """An SVG file's text made fit to stand in a page with others: own ids, the page's text colour, any width."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(\bid="|"#|url\(#)', rf"\g<1>{name}-", body)
+    # Drawn by our own matplotlib, which escapes the texts that come from study files.
+    return Markup(body.replace(INK, "currentColor"))

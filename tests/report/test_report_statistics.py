@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grownn_hpo.report.statistics import bootstrap_band, bootstrap_interval, interquartile_mean, mean
+
+finite = st.floats(-1e6, 1e6)
+
+
+def trimmed_by_hand(x: list[float]) -> float:
+    cut = len(x) // 4
+    kept = sorted(x)[cut : len(x) - cut]
+    return sum(kept) / len(kept)
+
+
+def test_interquartile_mean_of_one_to_eight_is_that_of_three_to_six() -> None:
+    assert interquartile_mean([8, 1, 7, 2, 6, 3, 5, 4]) == 4.5
+
+
+def test_interquartile_mean_ignores_one_outlier_in_five_and_not_in_three() -> None:
+    assert interquartile_mean([1, 2, 3, 4, 1e9]) == 3
+    assert interquartile_mean([1, 2, 3000]) == 1001
+
+
+@given(st.lists(finite, min_size=1, max_size=30))
+def test_interquartile_mean_is_the_mean_of_the_middle(x: list[float]) -> None:
+    assert interquartile_mean(x) == pytest.approx(trimmed_by_hand(x), rel=1e-9, abs=1e-6)
+
+
+@given(st.lists(finite, min_size=2, max_size=12))
+def test_an_interval_holds_its_estimate_within_the_sample_and_is_the_same_twice(x: list[float]) -> None:
+    found = bootstrap_interval(x, resamples=500)
+    assert found == bootstrap_interval(x, resamples=500)
+    assert found.low is not None
+    assert found.high is not None
+    slack = 1e-9 * max(map(abs, x))
+    assert min(x) - slack <= found.low <= found.high <= max(x) + slack
+    assert found.n == len(x)
+
+
+def test_the_interval_of_a_mean_is_near_the_normal_one() -> None:
+    x = np.random.default_rng(0).normal(10, 2, 400)
+    found = bootstrap_interval(x, mean)
+    half = 1.96 * x.std() / 20
+    assert found.low == pytest.approx(x.mean() - half, abs=0.02)
+    assert found.high == pytest.approx(x.mean() + half, abs=0.02)
+
+
+def test_the_interval_agrees_with_resampling_written_out() -> None:
+    x = np.array([0.1, 0.4, 0.5, 0.9, 1.3, 2.0])
+    rng = np.random.default_rng(7)
+    drawn = [trimmed_by_hand(list(rng.choice(x, len(x)))) for _ in range(20_000)]
+    found = bootstrap_interval(x)
+    assert (found.low, found.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.03)
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    x = list(np.random.default_rng(1).normal(size=20))
+    narrow, wide = bootstrap_interval(x, confidence=0.5), bootstrap_interval(x, confidence=0.99)
+    assert wide.low < narrow.low < narrow.high < wide.high  # type: ignore[operator]
+
+
+def test_one_value_has_no_interval_and_equal_values_one_of_no_width() -> None:
+    one, same = bootstrap_interval([3.0]), bootstrap_interval([3.0] * 5)
+    assert (one.value, one.low, one.high, one.n) == (3.0, None, None, 1)
+    assert (same.value, same.low, same.high, same.n) == (3.0, 3.0, 3.0, 5)
+
+
+@pytest.mark.parametrize(("x", "said"), [([], "0 values"), ([1.0, np.nan], "nan"), ([np.inf], "inf")])
+def test_what_has_no_statistic_is_refused(x: list[float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        bootstrap_interval(x)
+
+
+def test_a_band_resamples_whole_curves() -> None:
+    # Two points whose seeds differ by a constant: the same seeds drawn at both give bands that differ by it exactly.
+    x = np.array([0.0, 1.0, 2.0, 5.0])
+    band = bootstrap_band(np.stack([x, x + 8]))
+    assert band.low is not None
+    assert band.high is not None
+    assert band.low[1] - band.low[0] == 8
+    assert band.high[1] - band.high[0] == 8
+    assert bootstrap_band(x[:, None]).low is None

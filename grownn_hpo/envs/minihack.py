@@ -25,7 +25,6 @@ with warnings.catch_warnings():
     # minihack 1.0.2 finds its own folder with pkg_resources; setuptools is pinned below the release that drops it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     from minihack.envs import register
-    from minihack.envs.room import MiniHackRoom
 
 # One monster and one trap, as in the 5x5 rooms: so they stand in the MiniHack that the paper's authors published
 # (github.com/LukasFehring/minihack, envs/room.py), and so the paper's numbers were got. 15x15 has 3 and 15.
@@ -38,8 +37,8 @@ ROOMS_10X10: dict[str, dict[str, Any]] = {
     "MiniHack-Room-Ultimate-10x10-v0": {"lit": False, "n_monster": 1, "n_trap": 1},
 }
 
-# Rooms in which nothing but the hero moves and no object can come to lie.
-_EMPTY_ROOM = re.compile(r"MiniHack-Room-(Random-|Dark-)?\d+x\d+-v0")
+# The rooms known here. In those without contents only the hero moves, and no object can come to lie.
+_ROOM = re.compile(r"MiniHack-Room-(?:(?P<contents>Monster|Trap|Ultimate)-|Random-|Dark-)?(?:5x5|10x10|15x15)-v0")
 
 # What MiniHack's own step and reset read, and the observation.
 _READ = ("chars", "blstats", "message", "program_state", "internal")
@@ -79,10 +78,16 @@ class MiniHackEnv:
         if limit is not None:
             # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.
             self._game._max_episode_steps = limit
-        if self._env is self._game and isinstance(self._game, MiniHackRoom) and not chosen:
-            _without_waste(self._game, empty=_EMPTY_ROOM.fullmatch(env) is not None)
-        rows, columns = self._env.observation_space["chars"].shape
-        self.spaces = Spaces(Characters(rows, columns), Discrete(int(self._env.action_space.n)))
+        if (room := _ROOM.fullmatch(env)) and not chosen:
+            _without_waste(self._game, empty=room["contents"] is None)
+        seen, acted = self._env.observation_space, self._env.action_space
+        if not (isinstance(seen, gymnasium.spaces.Dict) and isinstance(acted, gymnasium.spaces.Discrete)):
+            self._env.close()
+            raise catalogue.fault(
+                env, f"what is called MiniHack- must show `chars` in a Dict and act in a Discrete, not {seen}, {acted}"
+            )
+        rows, columns = seen["chars"].shape or ()
+        self.spaces = Spaces(Characters(rows, columns), Discrete(int(acted.n)))
         self._success = self._game.StepStatus.TASK_SUCCESSFUL
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.uint8]:

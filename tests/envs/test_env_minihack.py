@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import importlib
+import random
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from grownn_hpo.envs import VectorEnv
+from grownn_hpo.envs import minihack as minihack_room
+from grownn_hpo.envs.minihack import ROOMS_10X10, MiniHackEnv
+from grownn_hpo.envs.vector import Purpose, episode_seeds
+
+SOUTH_EAST, NORTH = 5, 0  # indices of MiniHack's compass: N E S W NE SE SW NW
+
+
+@pytest.mark.parametrize(
+    "room", ["5x5", "Random-5x5", "Dark-5x5", "Random-10x10", "Monster-10x10", "Trap-15x15", "Ultimate-15x15"]
+)
+def test_steps_are_the_registered_environments(room: str) -> None:
+    """Observations, rewards, ends and what they draw, against a plain `gymnasium.make` with nothing left out."""
+    env = f"MiniHack-Room-{room}-v0"
+    plain: Any = gymnasium.make(env, fix_moon_phase=True)
+    ours = MiniHackEnv(env, {})
+    generator = np.random.default_rng(0)
+    episode = 0
+
+    def begin() -> Any:
+        seeds = episode_seeds(3, Purpose.TRAINING, 0, episode)
+        observation = ours.reset(seeds)
+        core, display = (int(word >> 1) for word in seeds.generate_state(2, np.uint64))
+        plain.unwrapped.seed(core, display, reseed=False)
+        np.testing.assert_array_equal(observation, plain.reset()[0]["chars"])
+
+    begin()
+    for _ in range(2500):
+        action = generator.integers(8)
+        seen = ours.step(action)
+        observation, reward, terminated, truncated, info = plain.step(action)
+        np.testing.assert_array_equal(seen.observation, observation["chars"])
+        assert seen[1:] == (reward, terminated, truncated, info["end_status"].name == "TASK_SUCCESSFUL")
+        if terminated or truncated:
+            episode += 1
+            begin()
+    ours.close()
+    plain.close()
+    assert episode >= 8
+
+
+def test_the_descriptions_matter_where_objects_lie() -> None:
+    """Why rooms with monsters or traps keep them: without, some episodes take another course. If not, drop the rule."""
+    env = "MiniHack-Room-Ultimate-15x15-v0"
+    kept, dropped = MiniHackEnv(env, {}), MiniHackEnv(env, {})
+    minihack_room._without_waste(dropped._game, empty=True)
+    generator = np.random.default_rng(1)
+    differ = False
+    for episode in range(120):
+        seeds = episode_seeds(5, Purpose.TRAINING, 0, episode)
+        kept.reset(seeds), dropped.reset(seeds)
+        over = False
+        while not (over or differ):
+            action = generator.integers(8)
+            one, other = kept.step(action), dropped.step(action)
+            differ = one[1:] != other[1:] or not np.array_equal(one.observation, other.observation)
+            over = one.terminated
+    kept.close()
+    dropped.close()
+    assert differ
+
+
+def level(env: str) -> tuple[str, Any]:
+    """The level's description as the game compiled it, and the game."""
+    ours = MiniHackEnv(env, {})
+    text = Path(ours._game.nethack._vardir, "mylevel.des").read_text()
+    ours.close()
+    return text, ours._game
+
+
+def test_10x10_rooms_are_5x5_rooms_but_for_their_size() -> None:
+    for room in ROOMS_10X10:
+        ours, game = level(room)
+        upstream, _ = level(room.replace("10x10", "5x5"))
+        assert game._max_episode_steps == 200
+        assert "\n" + "." * 10 + "\n" in ours
+        rows = "\n".join(["." * 10] * 10)
+        small = "\n".join(["." * 5] * 5)
+        assert rows in ours
+        same = ours.replace(rows, small).replace("(0,0,10,10)", "(0,0,5,5)").replace("(9, 9)", "(4, 4)")
+        assert same == upstream
+
+
+def test_registering_again_changes_nothing() -> None:
+    before = {room: gymnasium.registry[room] for room in ROOMS_10X10}
+    minihack_room.register_rooms()
+    importlib.reload(minihack_room)
+    assert all(gymnasium.registry[room] is spec for room, spec in before.items())
+
+
+def walk(env: str, action: int, kwargs: dict[str, Any]) -> Any:
+    with VectorEnv(env, kwargs, 1, seed=0) as vector:
+        vector.reset()
+        while True:
+            step = vector.step(np.array([action]))
+            if step.episodes:
+                return step
+
+
+def test_the_goal_pays_1_and_a_wall_costs() -> None:
+    step = walk("MiniHack-Room-10x10-v0", SOUTH_EAST, {})
+    assert step.episodes[0].length == 9
+    assert step.episodes[0].total == 1.0
+    assert step.episodes[0].success is True
+    assert step.terminated.all()
+    step = walk("MiniHack-Room-10x10-v0", NORTH, {})
+    assert step.episodes[0].length == 200
+    assert step.episodes[0].total == pytest.approx(200 * -0.01)
+    assert step.episodes[0].success is False
+    # A time limit is the game's own end, not a truncation.
+    assert step.terminated.all()
+    assert not step.truncated.any()
+
+
+def test_a_time_limit_of_ones_own_is_the_games() -> None:
+    step = walk("MiniHack-Room-5x5-v0", NORTH, {"max_episode_steps": 7})
+    assert (step.episodes[0].length, step.terminated[0], step.truncated[0]) == (7, True, False)
+    assert walk("MiniHack-Room-5x5-v0", NORTH, {"max_episode_steps": 170}).episodes[0].length == 170
+
+
+def test_pythons_global_generator_neither_matters_nor_moves() -> None:
+    """With level seeds MiniHack draws one of them from Python's global generator."""
+    kwargs = {"seeds": list(range(50))}
+
+    def maps(noise: int) -> Any:
+        random.seed(noise)
+        with VectorEnv("MiniHack-Room-Random-5x5-v0", kwargs, 2, seed=4) as vector:
+            seen = np.stack([vector.reset() for _ in range(5)])
+        drawn = random.random()
+        random.seed(noise)
+        assert drawn == random.random()
+        return seen
+
+    one = maps(1)
+    np.testing.assert_array_equal(one, maps(2))
+    assert len({m.tobytes() for m in one.reshape(10, -1)}) > 3
+
+
+def test_an_episode_leaves_nothing_behind() -> None:
+    """Alone, or after others in the same game, some of them cut short, it is the same."""
+    alone = MiniHackEnv("MiniHack-Room-Ultimate-15x15-v0", {})
+    used = MiniHackEnv("MiniHack-Room-Ultimate-15x15-v0", {})
+    generator = np.random.default_rng(0)
+    for episode in range(12):
+        used.reset(episode_seeds(9, Purpose.TRAINING, 1, episode))
+        for _ in range(int(generator.integers(1, 60))):
+            if used.step(generator.integers(8)).terminated:
+                break
+    seeds = episode_seeds(9, Purpose.TRAINING, 0, 0)
+    np.testing.assert_array_equal(alone.reset(seeds), used.reset(seeds))
+    for _ in range(250):
+        action = generator.integers(8)
+        one, other = alone.step(action), used.step(action)
+        np.testing.assert_array_equal(one.observation, other.observation)
+        assert one[1:] == other[1:]
+        if one.terminated:
+            break
+    alone.close()
+    used.close()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_environments import make_agent, network
 from torch import nn
+from toy_environments import make_agent, network
 
 from grownn_hpo.errors import InputError
 from grownn_hpo.ppo import new_agent

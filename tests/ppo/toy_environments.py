@@ -39,7 +39,7 @@ class Toy:
 
     def reset(self):
         self.age, self.total = np.zeros(self.n, int), np.zeros(self.n)
-        self.place = np.array([self.start() for _ in range(self.n)])
+        self.place = np.array([self.start(i) for i in range(self.n)])
         return self.observe()
 
     def step(self, actions):
@@ -54,7 +54,7 @@ class Toy:
             step.final_observations = {int(i): step.observations[i].copy() for i in ended}
             step.episodes = tuple(Episode(self.total[i], int(self.age[i]), bool(terminated[i])) for i in ended)
             for i in ended:
-                self.place[i], self.age[i], self.total[i] = self.start(), 0, 0.0
+                self.place[i], self.age[i], self.total[i] = self.start(i), 0, 0.0
             step.observations = self.observe()
         return step
 
@@ -66,7 +66,7 @@ class Line(Toy):
         super().__init__(n, seed, limit)
         self.spaces = Spaces(Vector(2), Continuous((-1.0,), (1.0,)) if continuous else Discrete(2))
 
-    def start(self):
+    def start(self, i):
         return self.rng.uniform(-2, 2)
 
     def observe(self):
@@ -79,23 +79,29 @@ class Line(Toy):
 
 
 class Map(Toy):
-    """Walk from column 1 to the goal at column 5 of a corridor; the walls never change."""
+    """Walk to the goal, at either end of a corridor of columns 1 to 5; the walls never change."""
 
     spaces = Spaces(Characters(3, 7), Discrete(2))
 
-    def start(self):
-        return self.rng.integers(1, 5)
+    def reset(self):
+        self.goal = np.zeros(self.n, int)
+        return super().reset()
+
+    def start(self, i):
+        self.goal[i] = self.rng.choice([1, 5])
+        return self.rng.integers(2, 5)
 
     def observe(self):
         observations = np.full((self.n, 3, 7), ord("-"), np.uint8)
         observations[:, 1, 1:6] = ord(".")
-        observations[:, 1, 5] = ord(">")
+        observations[np.arange(self.n), 1, self.goal] = ord(">")
         observations[np.arange(self.n), 1, self.place] = ord("@")
         return observations
 
     def move(self, actions):
         self.place = np.clip(self.place + 2 * actions - 1, 1, 5)
-        return np.where(self.place == 5, 1.0, -0.05), self.place == 5
+        arrived = self.place == self.goal
+        return np.where(arrived, 1.0, -0.05), arrived
 
 
 SETTINGS = PPOSettings(n_steps=16, batch_size=24, n_epochs=3, learning_rate=3e-3)

@@ -115,6 +115,9 @@ def restore_agent(
         for key in ("mean", "var", "count")
     }
     required = {f"network.{name}" for name in own} | moments.keys() | {"probe"}
+    # A parameter that was never updated has no state; one that was has all of it.
+    updated = {name.rpartition(".")[0] for name in tensors.keys() & adam.keys()}
+    required |= {name for name in adam if name.rpartition(".")[0] in updated}
     if missing := sorted(required - tensors.keys()):
         raise CheckpointMismatch(_mismatch("lacks", missing, depth))
     if unknown := sorted(tensors.keys() - required - adam.keys()):

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
 from grownn_hpo.errors import InputError
-from grownn_hpo.report import write_report
+from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
 from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
 from grownn_hpo.report.status import ArmStatus, read_status
@@ -85,8 +85,10 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     """Write the page about the arms at `paths`."""
     folders = [folder for path in paths for folder in arms_at(path)]
     records = [read_record(folder) for folder in folders]
-    leaders = [incumbent_of(record) for record in records]
-    evaluations = [found[-1] if (found := read_evaluations(folder)) else None for folder in folders]
+    labels = labelled(records)
+    leaders = {label: incumbent_of(record) for label, record in labels.items()}
+    found = zip(labels, map(read_evaluations, folders), strict=True)
+    evaluations = {label: known[-1] for label, known in found if known}
     target = output if output is not None else paths[0] / "report"
     page = write_report(records, leaders, target, evaluations)
     print(page)

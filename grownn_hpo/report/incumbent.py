@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from grownn_hpo.report.record import ArmRecord
-from grownn_hpo.trial import Outcome, SegmentResult, Status, Trial
+from grownn_hpo.trial import Outcome, SegmentResult, Status, Trial, outcomes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,8 @@ def by_trial(record: ArmRecord) -> dict[Trial, list[SegmentResult]]:
 
 def outcomes(record: ArmRecord) -> dict[Trial, Outcome]:
     """The outcome of every trial whose seeds have all finished, in ladder order."""
-    return {
-        trial: Outcome.of(results)
-        for trial, results in by_trial(record).items()
-        if {r.segment.seed for r in results} >= set(record.arm.seeds)
-    }
+    found = outcomes_of({result.segment: result for result in record.results}, record.arm.seeds)
+    return {trial: found[trial] for trial in sorted(found, key=record.ladder_key)}
 
 
 def standings(record: ArmRecord) -> dict[Trial, Standing]:

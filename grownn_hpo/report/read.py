@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from grownn_hpo.report.evaluation import FinalEvaluation
+from grownn_hpo.report.incumbent import outcomes
 from grownn_hpo.report.record import ArmRecord, Failure
 from grownn_hpo.search.ladder import Ladder, incumbent, spent
 from grownn_hpo.store.arm import configurations_of, read_arm, read_brackets, read_environment
@@ -36,19 +37,18 @@ def read_record(folder: ArmFolder) -> ArmRecord:
 
 def incumbent_of(record: ArmRecord) -> Trial | None:
     """The arm's incumbent, None while no trial has completed."""
-    results = {result.segment: result for result in record.results}
-    return incumbent(outcomes_of(results, record.arm.seeds))
+    return incumbent(outcomes(record))
 
 
 def spent_segments(folder: ArmFolder) -> tuple[Segment, ...]:
     """The segments whose checkpoints nothing can start from any more; the incumbent's lineage is kept."""
     arm, ledger, brackets = read_arm(folder), read_ledger(folder), read_brackets(folder)
-    outcomes = outcomes_of(ledger.results, arm.seeds)
+    known = outcomes_of(ledger.results, arm.seeds)
     held = {number: len(bracket.configurations) for number, bracket in brackets.items()}
-    leader = incumbent(outcomes)
+    leader = incumbent(known)
     return tuple(
         Segment(trial.config, trial.rung, seed)
-        for trial in spent(Ladder.of(arm), held, outcomes)
+        for trial in spent(Ladder.of(arm), held, known)
         if leader is None or trial.config != leader.config
         for seed in arm.seeds
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grownn_hpo.errors import InputError
 from grownn_hpo.report.record import ArmRecord, labelled
+from grownn_hpo.store.commit import make_folder, write_file
 from grownn_hpo.trial import Trial
 
 if TYPE_CHECKING:
@@ -67,23 +67,15 @@ def write_report(
             svgs = [_saved(figure, "svg", **page.SVG).decode() for figure in (wide, draw(canvas.NARROW))]
             pictures.append(page.Picture(name, caption, *svgs))
     html = page.render(arms, incumbents, evaluations, pictures)
+    pictured, index = folder / "figures", folder / "index.html"
+    make_folder(pictured)
     for name, content in files.items():
-        _write(folder / "figures" / name, content)
-    return _write(folder / "index.html", html.encode())
+        write_file(pictured / name, content)
+    write_file(index, html.encode())
+    return index
 
 
 def _saved(figure: Figure, format: str, **options: Any) -> bytes:  # noqa: A002
     content = io.BytesIO()
     figure.savefig(content, format=format, **options)
     return content.getvalue()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path

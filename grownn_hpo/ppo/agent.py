@@ -31,14 +31,14 @@ class CheckpointMismatch(GrowNNError):
 class Agent:
     """Everything the next segment starts from; training moves it in place.
 
-    `observations` and `rewards` are the normalisers (None where not asked for). `env_steps` and `updates` count over
+    `observation_moments` and `reward_scaler` are None where not asked for. `env_steps` and `updates` count over
     the whole lineage. `probe` [P, S] holds the last (up to 256) raw observations that were acted on.
     """
 
     network: ActorCritic
     optimizer: Adam
-    observations: RunningMoments | None
-    rewards: RewardScaler | None
+    observation_moments: RunningMoments | None
+    reward_scaler: RewardScaler | None
     env_steps: int
     updates: int
     probe: Array
@@ -49,7 +49,7 @@ class Agent:
 
     def normalised(self, raw: Array) -> Array:
         """Observations [B, S] as the network takes them; the statistics stay as they are."""
-        return raw if self.observations is None else self.observations.normalise(raw)
+        return raw if self.observation_moments is None else self.observation_moments.normalise(raw)
 
 
 def new_agent(
@@ -168,12 +168,12 @@ def _unfilled(
     return Agent(
         network=network,
         optimizer=Adam(network.parameters(), lr=settings.learning_rate, eps=settings.adam_eps, fused=True),
-        observations=(
+        observation_moments=(
             RunningMoments.of_shape(space.size)
             if settings.normalize_observations and isinstance(space, Vector)
             else None
         ),
-        rewards=RewardScaler.new(settings.gamma) if settings.normalize_rewards else None,
+        reward_scaler=RewardScaler.new(settings.gamma) if settings.normalize_rewards else None,
         env_steps=0,
         updates=0,
         probe=(
@@ -186,10 +186,10 @@ def _unfilled(
 
 def _moments(agent: Agent) -> dict[str, RunningMoments]:
     moments = {}
-    if agent.observations is not None:
-        moments["observations"] = agent.observations
-    if agent.rewards is not None:
-        moments["rewards"] = agent.rewards.moments
+    if agent.observation_moments is not None:
+        moments["observations"] = agent.observation_moments
+    if agent.reward_scaler is not None:
+        moments["rewards"] = agent.reward_scaler.moments
     return moments
 
 

@@ -64,8 +64,8 @@ def rollout(
         _must_be_finite(agent, raw, "observation")
         if steps - t <= -(-PROBE // n):
             probe.append(raw.copy())
-        if agent.observations is not None:
-            agent.observations.update(raw)
+        if agent.observation_moments is not None:
+            agent.observation_moments.update(raw)
         inputs[t] = torch.from_numpy(agent.normalised(raw))
         outputs, value = network.heads(stepper(inputs[t].to(device)))
         action, log_prob = sample(outputs, network.log_std, noise)
@@ -79,7 +79,7 @@ def rollout(
         _must_be_finite(agent, step.rewards, "reward")
         terminated[t], truncated[t] = step.terminated, step.truncated & ~step.terminated
         ended = terminated[t] | truncated[t]
-        rewards[t] = step.rewards if agent.rewards is None else agent.rewards.scale(step.rewards, ended)
+        rewards[t] = step.rewards if agent.reward_scaler is None else agent.reward_scaler.scale(step.rewards, ended)
         if truncated[t].any():
             cut += [agent.normalised(step.final_observations[i][None]) for i in np.flatnonzero(truncated[t]).tolist()]
         episodes += step.episodes

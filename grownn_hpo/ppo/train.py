@@ -67,8 +67,8 @@ def train(
     due = deque(sorted(point for point in evaluate_at if point > agent.env_steps))
     returns: deque[float] = deque(maxlen=RECENT_EPISODES)
     stepper = agent.network.features.stepper()
-    if agent.rewards is not None:
-        agent.rewards.begin(n)
+    if agent.reward_scaler is not None:
+        agent.reward_scaler.begin(n)
     observations = environments.reset()
 
     while agent.env_steps < end:
@@ -90,7 +90,7 @@ def train(
             shuffle,
         )
         returns.extend(episode.total for episode in batch.episodes)
-        mean_return = sum(returns) / len(returns) if returns else None
+        mean_return = float(sum(returns) / len(returns)) if returns else None
         on_progress(Progress(agent.env_steps, agent.updates, mean_return, losses))
 
         reached = False

@@ -120,8 +120,8 @@ def test_acting_is_deterministic_and_leaves_the_agent_as_it_was(kind):
 
 def test_observations_are_normalised_for_acting():
     agent = trained("continuous")
-    agent.observations.mean = agent.observations.mean + 5.0
+    agent.observation_moments.mean = agent.observation_moments.mean + 5.0
     shifted = make("continuous").reset()
     moved = outputs(agent, shifted + np.float32(5.0))[0]
-    agent.observations.mean = agent.observations.mean - 5.0
+    agent.observation_moments.mean = agent.observation_moments.mean - 5.0
     torch.testing.assert_close(moved, outputs(agent, shifted)[0], rtol=1e-3, atol=1e-4)

@@ -74,8 +74,8 @@ def test_every_observation_acted_on_is_counted_once_and_kept_raw_in_the_probe():
     _, following = rollout(agent, environments, environments.reset(), 60, stepper, noise)
     rollout(agent, environments, following, 70, stepper, noise)
     acted_on = np.concatenate(environments.said[:-1])
-    assert agent.observations.count == pytest.approx(len(acted_on))
-    np.testing.assert_allclose(agent.observations.mean, acted_on.mean(0, dtype=float), rtol=1e-4, atol=1e-5)
+    assert agent.observation_moments.count == pytest.approx(len(acted_on))
+    np.testing.assert_allclose(agent.observation_moments.mean, acted_on.mean(0, dtype=float), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(agent.probe, acted_on[-256:])
 
 

@@ -122,7 +122,7 @@ def test_a_small_task_is_learned(kind):
         for _ in range(environments.limit):
             step = environments.step(act(agent, observations))
             observations = step.observations
-            returns += [e.return_ for e in step.episodes]
+            returns += [e.total for e in step.episodes]
         return np.mean(returns)
 
     untrained = evaluated()

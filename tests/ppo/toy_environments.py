@@ -13,7 +13,7 @@ from grownn_hpo.spec import Characters, Continuous, Discrete, Network, PPOSettin
 
 @dataclass
 class Episode:
-    return_: float
+    total: float
     length: int
     success: bool | None
 

@@ -59,7 +59,7 @@ class LearnsFromAllTold(ConfigSelector):  # type: ignore[misc]
         return (*encoder.transform(), encoder.get_configurations())
 
     def _get_x_best(self, x: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """The configuration predicted to be best, and its cost: SMAC's, with one prediction for all rows, not one each."""
+        """The row predicted to be best, and its cost: as SMAC's, but predicting all rows at once and not each by itself."""
         costs = self._model.predict_marginalized(x)[0][:, 0]
         best = int(np.argmin(costs))
         return x[best], costs[best]
@@ -120,8 +120,8 @@ def facade(
         seed=seed,
     )
     model = Facade.get_model(scenario)
-    # Threads would add up the instances' predictions in any order, and take longer. A tree never has more leaves than rows,
-    # but scikit-learn reserves memory for as many as are allowed: SMAC's 2^20 make 2 of a suggestion's 3 seconds.
+    # Threads would add up the instances' predictions in any order, and take longer. A tree never has more leaves than
+    # rows, but scikit-learn reserves memory for as many as it may have: SMAC's 2^20 make 2 of a suggestion's 3 seconds.
     model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": max(2, rows)}
     maximizer = Facade.get_acquisition_maximizer(scenario)
     maximizer._local_search = OrderedLocalSearch(space, seed=seed)

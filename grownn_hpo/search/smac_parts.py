@@ -59,7 +59,7 @@ class LearnsFromAllTold(ConfigSelector):  # type: ignore[misc]
         return (*encoder.transform(), encoder.get_configurations())
 
     def _get_x_best(self, x: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """The row predicted to be best, and its cost: as SMAC's, but predicting all rows at once and not each by itself."""
+        """The row predicted to be best, and its cost: as in SMAC, which however predicts the rows one by one."""
         costs = self._model.predict_marginalized(x)[0][:, 0]
         best = int(np.argmin(costs))
         return x[best], costs[best]

@@ -58,6 +58,12 @@ class LearnsFromAllTold(ConfigSelector):  # type: ignore[misc]
         encoder = self._runhistory_encoder
         return (*encoder.transform(), encoder.get_configurations())
 
+    def _get_x_best(self, x: NDArray[Any]) -> tuple[NDArray[Any], float]:
+        """The row predicted to be best, and its cost: as in SMAC, which however predicts the rows one by one."""
+        costs = self._model.predict_marginalized(x)[0][:, 0]
+        best = int(np.argmin(costs))
+        return x[best], costs[best]
+
 
 class OrderedLocalSearch(LocalSearch):  # type: ignore[misc]
     """SMAC's local search with its starting points in a fixed order.
@@ -87,9 +93,17 @@ class Facade(MultiFidelityFacade):  # type: ignore[misc]
 
 
 def facade(
-    space: ConfigurationSpace, *, seed: int, budgets: Sequence[float], fidelity_is_a_feature: bool, batch: int
+    space: ConfigurationSpace,
+    *,
+    seed: int,
+    budgets: Sequence[float],
+    fidelity_is_a_feature: bool,
+    batch: int,
+    rows: int,
 ) -> Facade:
-    """A fresh facade over `space`, whose random state it takes; `seed` is below 2^32, `batch` will be asked at once.
+    """A fresh facade over `space`, whose random state it takes; `seed` is below 2^32.
+
+    `rows` trials are going to be told, and then `batch` configurations asked for.
 
     With `fidelity_is_a_feature` the budgets are instances with one feature each, the share of the highest budget: so
     the forest is trained on every rung, and expected improvement averages over them (SMAC's own way with instances).
@@ -106,7 +120,9 @@ def facade(
         seed=seed,
     )
     model = Facade.get_model(scenario)
-    model._rf_opts["n_jobs"] = 1  # threads would add up the instances' predictions in any order, and take longer
+    # Threads would add up the instances' predictions in any order, and take longer. A tree never has more leaves than
+    # rows, but scikit-learn reserves memory for as many as it may have: SMAC's 2^20 make 2 of a suggestion's 3 seconds.
+    model._rf_opts |= {"n_jobs": 1, "max_leaf_nodes": max(2, rows)}
     maximizer = Facade.get_acquisition_maximizer(scenario)
     maximizer._local_search = OrderedLocalSearch(space, seed=seed)
     return Facade(

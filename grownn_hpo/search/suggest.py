@@ -155,6 +155,7 @@ def _ask(
         budgets=budgets,
         fidelity_is_a_feature=basis.surrogate == "all",
         batch=basis.count - len(chosen),
+        rows=len(rows),
     )
     for observation, cost in rows:
         smac_parts.tell(facade, from_plain(space, observation.configuration), budgets[observation.rung - 1], cost)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grownn_hpo.search.ladder import (
@@ -22,6 +22,8 @@ from grownn_hpo.search.ladder import (
 )
 from grownn_hpo.spec import Arm
 from grownn_hpo.trial import Outcome, Segment, Status, Trial
+
+untimed = settings(deadline=None)  # a busy machine is no fault of the ladder's
 
 PAPER = Ladder((10, 7, 5, 4), trials=200)
 
@@ -105,6 +107,7 @@ worlds = st.builds(
 randoms = st.integers(0, 2**16).map(random.Random)
 
 
+@untimed
 @given(worlds, st.integers(2, 40), randoms)
 def test_the_answer_depends_neither_on_arrival_nor_on_the_number_of_workers(
     world: World, workers: int, arrival: random.Random
@@ -115,6 +118,7 @@ def test_the_answer_depends_neither_on_arrival_nor_on_the_number_of_workers(
     assert alone.suggested_from == many.suggested_from
 
 
+@untimed
 @given(worlds, st.integers(1, 8), randoms)
 def test_no_rung_takes_more_than_its_slots_and_only_the_best_completed_go_on(
     world: World, workers: int, arrival: random.Random
@@ -132,6 +136,7 @@ def test_no_rung_takes_more_than_its_slots_and_only_the_best_completed_go_on(
             assert {t.config for t in here} == {config for _, config in fit[: ladder.slots(bracket, rung)]}
 
 
+@untimed
 @given(worlds, st.integers(1, 30), st.integers(1, 8), randoms)
 def test_extending_keeps_what_was_computed_and_what_was_learned_from(
     world: World, more: int, workers: int, arrival: random.Random
@@ -145,6 +150,7 @@ def test_extending_keeps_what_was_computed_and_what_was_learned_from(
     assert set(now.needed) <= long.outcomes.keys() - short.outcomes.keys()
 
 
+@untimed
 @given(worlds, st.integers(1, 8), randoms, st.integers(0, 40))
 def test_a_checkpoint_is_spent_only_when_nothing_can_start_from_it(
     world: World, workers: int, arrival: random.Random, stop_after: int
@@ -168,6 +174,7 @@ def test_a_checkpoint_is_spent_only_when_nothing_can_start_from_it(
     assert set(spent(whole.ladder, run.brackets, run.outcomes)) == run.outcomes.keys()
 
 
+@untimed
 @given(worlds, st.integers(1, 8), randoms, st.integers(0, 40))
 def test_progress_adds_up(world: World, workers: int, arrival: random.Random, stop_after: int) -> None:
     ladder, half = world.ladder, simulate(world, workers, arrival, stop_after)

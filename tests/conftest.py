@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
 Grownn = Callable[..., subprocess.CompletedProcess[str]]
 
 # Two brackets, three rungs with growth, two seeds; the second bracket is chosen by SMAC's model.

@@ -33,9 +33,7 @@ def surroundings(payload: str, beat: Beat) -> str:
             "modules": sorted(sys.modules),
             "environ": {name: os.environ.get(name) for name in names},
             "sigint_ignored": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-            "descriptors": sorted(
-                os.readlink(f"/proc/self/fd/{fd.name}") for fd in Path("/proc/self/fd").iterdir() if fd.exists()
-            ),
+            "descriptors": sorted(str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()),
         }
     )
 

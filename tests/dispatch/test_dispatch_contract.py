@@ -27,6 +27,8 @@ from grownn_hpo.dispatch import (
     open_dispatcher,
 )
 
+MALLOC_TRIM = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # before Dask could set it, here too
+
 
 @pytest.fixture(scope="module", params=["inline", "dask"])
 def dispatcher(request: pytest.FixtureRequest) -> Iterator[Dispatcher]:
@@ -186,7 +188,7 @@ class TestSurroundings:
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             "PYTHONHASHSEED": "0",
-            "MALLOC_TRIM_THRESHOLD_": os.environ.get("MALLOC_TRIM_THRESHOLD_"),
+            "MALLOC_TRIM_THRESHOLD_": MALLOC_TRIM,
         }
         assert "decimal" in found["modules"], "preloaded, though a module before it could not be imported"
         assert not {"dask", "distributed", "smac"} & set(found["modules"])

@@ -188,7 +188,7 @@ class TestDrivers:
             assert eventually(pid_file.exists)
             chain = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             assert {psutil.Process(pid) for pid in json.loads(pid_file.read_text())} < {*chain}
-            for member in chain:  # as Slurm does at walltime; two of the family ignore it
+            for member in chain:  # as Slurm does at walltime; the attempt's children ignore it
                 with suppress(psutil.NoSuchProcess):  # gone with the driver already
                     member.terminate()
             assert gone(chain)

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 from typing import NoReturn
@@ -72,7 +73,8 @@ def _settle(parent: int, output: int, scratch: Path) -> None:
     faulthandler.enable(file=2)
     faulthandler.register(TELL_WHERE, file=2)
     # If memory runs out, the kernel takes an attempt before a worker or the driver.
-    Path("/proc/self/oom_score_adj").write_text("500")
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
     os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
 
 

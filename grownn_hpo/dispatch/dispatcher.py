@@ -29,7 +29,7 @@ class Dispatcher(Protocol):
         """Queue a job; raises ValueError while another of the same key has not ended."""
 
     def wait(self, timeout: float) -> tuple[tuple[str, Ending], ...]:
-        """The keys and endings since the last call, in order; waits for the first of them, `wake`, or `timeout` seconds.
+        """The keys and endings since the last call, in order; waits `timeout` seconds at most for the first, or `wake`.
 
         Raises GrowNNError if the dispatcher itself has failed.
         """

@@ -26,7 +26,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections import deque
 from contextlib import suppress
 from dataclasses import replace
@@ -69,8 +68,8 @@ def main(control: int, scratch: str, preload: list[str]) -> None:
     for module in preload:
         try:
             importlib.import_module(module)
-        except Exception:  # an attempt that needs it will say so in its own ending
-            traceback.print_exc()
+        except Exception as error:  # an attempt that needs it will say so in its own ending
+            print(f"{module} is not preloaded: {error!r}", file=sys.stderr)
     # Until here TERM ends us, so that an owner need not wait for imports; from here on, its going away does. A cluster
     # sends TERM to all of a job's processes at once, and somebody must clear up.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -94,8 +93,8 @@ def ending_of(
 ) -> Ending:
     """What an attempt came to.
 
-    `status` as in `Died.exit_code`; `answer`, what it said itself in time; `ended_for`, why the watchdog ended it; `oom_kill`,
-    whether the kernel killed something for want of memory just then; `tail`, the end of its output.
+    `status` as in `Died.exit_code`; `answer`, what it said itself in time; `ended_for`, why the watchdog ended it;
+    `oom_kill`, whether the kernel killed something for want of memory just then; `tail`, the end of its output.
     """
     if answer is not None:  # it had finished, whatever befell it in the instant after
         return replace(answer, output_tail=tail) if isinstance(answer, Raised) else answer

@@ -58,7 +58,7 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 
 def proportional_bytes(pids: Iterable[int]) -> int:
-    """The sum of their proportional set sizes: a page that `n` processes share counts 1/n to each; costs milliseconds."""
+    """The sum of their proportional set sizes: a page of `n` processes counts 1/n to each; costs milliseconds."""
     total = 0
     for pid in pids:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,9 +13,11 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO
 
 from grownn_hpo.dispatch.endings import Ending, Job, Lost, ending_from_json
+from grownn_hpo.dispatch.scratch import Scratch
 
 # One thread per slot, before any library is imported: more would slow each other down, and would change the results.
 # Hashes are fixed so that the order of a set in somebody's environment cannot differ between attempts.
@@ -84,16 +85,16 @@ class _Launcher:
     """The owner's end of a `launcher` process."""
 
     def __init__(self, preload: Sequence[str]) -> None:
-        self._scratch = tempfile.mkdtemp(prefix="grownn-")
+        self._scratch = Scratch()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the launcher)
         self._socket, theirs = socket.socketpair()
         self._lines: io.BufferedReader = self._socket.makefile("rb")
-        path = [entry or os.getcwd() for entry in sys.path]
+        path = [entry or str(Path.cwd()) for entry in sys.path]
         with theirs:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-P", "-c", _BOOT),
-                    *(json.dumps(path), str(theirs.fileno()), self._scratch, *preload),
+                    *(json.dumps(path), str(theirs.fileno()), str(self._scratch.path), *preload),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
@@ -135,7 +136,7 @@ class _Launcher:
         self._lines.close()
         self._socket.close()
         self._log.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.remove()
 
     def _said(self) -> str:
         with suppress(ValueError):  # closed meanwhile

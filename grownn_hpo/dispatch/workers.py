@@ -11,9 +11,7 @@ import heapq
 import itertools
 import logging
 import queue
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
@@ -27,6 +25,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from grownn_hpo.dispatch.dispatcher import Desk
 from grownn_hpo.dispatch.endings import Ending, Job, Lost, ending_from_json, ending_to_json
+from grownn_hpo.dispatch.scratch import Scratch
 from grownn_hpo.dispatch.slot import Slot
 from grownn_hpo.errors import GrowNNError
 
@@ -204,9 +203,12 @@ class DaskLocal(DaskDispatcher):
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         with ExitStack() as stack:
-            folder = tempfile.mkdtemp(prefix="grownn-dask-")
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            stack.enter_context(dask.config.set({**CONFIG, "temporary-directory": folder}))
+            scratch = Scratch()
+            stack.callback(scratch.remove)
+            # A broken connection tells of a dead worker on the same machine. A time limit would tell of a laptop that
+            # slept, or a driver stopped by Ctrl-Z, and give up workers that are well.
+            here = {"temporary-directory": str(scratch.path), "distributed.scheduler.worker-ttl": None}
+            stack.enter_context(dask.config.set({**CONFIG, **here}))
             with _interrupts_blocked():
                 try:
                     cluster = LocalCluster(
@@ -218,7 +220,7 @@ class DaskLocal(DaskDispatcher):
                         security=Security.temporary(),
                         scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                         memory_limit=None,  # workers hold next to nothing; attempts are watched by their launchers
-                        local_directory=folder,
+                        local_directory=str(scratch.path),
                         silence_logs=logging.CRITICAL,
                     )
                 except Exception as error:

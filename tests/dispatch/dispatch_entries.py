@@ -33,9 +33,7 @@ def surroundings(payload: str, beat: Beat) -> str:
             "modules": sorted(sys.modules),
             "environ": {name: os.environ.get(name) for name in names},
             "sigint_ignored": signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-            "descriptors": sorted(
-                os.readlink(f"/proc/self/fd/{fd.name}") for fd in Path("/proc/self/fd").iterdir() if fd.exists()
-            ),
+            "descriptors": sorted(str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()),
         }
     )
 
@@ -105,7 +103,7 @@ def holds(payload: str, beat: Beat) -> str:
 
 
 def family(payload: str, beat: Beat) -> str:
-    """Start a forked child, one in a session of its own, and one by exec; tell who they are, then sleep."""
+    """Start a forked child, one in its own session, and one by exec, all deaf to TERM; tell their numbers; sleep."""
     order = json.loads(payload)
     pids = [os.getpid()]
     for apart in (False, True):
@@ -116,7 +114,7 @@ def family(payload: str, beat: Beat) -> str:
             time.sleep(60)
             os._exit(0)
         pids.append(pid)
-    pids.append(subprocess.Popen(["sleep", "60"]).pid)
+    pids.append(subprocess.Popen(["sh", "-c", "trap '' TERM; exec sleep 60"]).pid)
     written = Path(order["pid_file"] + ".part")
     written.write_text(json.dumps(pids))
     written.rename(order["pid_file"])

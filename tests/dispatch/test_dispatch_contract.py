@@ -7,11 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from dispatch_waiting import alive, eventually, gone, pid_alive
 
 from grownn_hpo.dispatch import (
     Died,
@@ -25,6 +26,8 @@ from grownn_hpo.dispatch import (
     Stalled,
     open_dispatcher,
 )
+
+MALLOC_TRIM = os.environ.get("MALLOC_TRIM_THRESHOLD_")  # before Dask could set it, here too
 
 
 @pytest.fixture(scope="module", params=["inline", "dask"])
@@ -50,24 +53,6 @@ def next_ending(dispatcher: Dispatcher, key: str, within: float = 20) -> Ending:
             assert ended == key
             return how
     raise AssertionError(f"{key} has not ended within {within} s")
-
-
-def eventually(holds: Callable[[], bool], within: float = 10) -> bool:
-    deadline = time.monotonic() + within
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
-
-
-def gone(pids: list[int], within: float = 1.5) -> bool:
-    return eventually(lambda: not any(map(alive, pids)), within)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 class TestEndings:
@@ -131,12 +116,16 @@ class TestEndings:
         started = time.monotonic()
         how = ending(dispatcher, job(entry, {"seconds": 60}, stalled_seconds=0.5))
         assert isinstance(how, Stalled)
-        assert 0.5 < how.seconds < 1.5
+        assert 0.5 < how.seconds < 10
         assert frame in how.output_tail
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
+
+    def test_a_frozen_attempt_is_ended(self, dispatcher: Dispatcher) -> None:
+        how = ending(dispatcher, job("ends_itself", {"signal": "SIGSTOP"}, stalled_seconds=0.5))
+        assert isinstance(how, Stalled)
 
     def test_beats_keep_an_attempt_alive(self, dispatcher: Dispatcher) -> None:
-        order = {"seconds": 1.5, "beating": True}
+        order = {"seconds": 1.2, "beating": True}
         assert ending(dispatcher, job("sleeps", order, stalled_seconds=0.5)) == Returned("slept")
 
     def test_a_flood_of_output_does_not_hold_up_the_watch(self, dispatcher: Dispatcher) -> None:
@@ -165,15 +154,16 @@ class TestEndings:
     def test_a_kill_from_outside_is_a_loss(self, dispatcher: Dispatcher, tmp_path: Path, which: signal.Signals) -> None:
         pid = start_sleeper(dispatcher, tmp_path)
         os.kill(pid, which)
-        how = next_ending(dispatcher, "sleeper", within=3)
+        how = next_ending(dispatcher, "sleeper", within=10)
         assert how == Lost(f"the attempt was ended by {which.name} from outside")
         assert ending(dispatcher, job("echo")) == Returned("null")
 
     def test_a_killed_launcher_is_a_loss_and_is_replaced(self, dispatcher: Dispatcher, tmp_path: Path) -> None:
         pid = start_sleeper(dispatcher, tmp_path)
-        psutil.Process(pid).parent().kill()
-        assert isinstance(next_ending(dispatcher, "sleeper", within=3), Lost)
-        assert gone([pid])
+        attempt = psutil.Process(pid)
+        attempt.parent().kill()
+        assert isinstance(next_ending(dispatcher, "sleeper", within=10), Lost)
+        assert gone([attempt])
         assert ending(dispatcher, job("echo")) == Returned("null")
 
     def test_a_launcher_killed_while_idle_is_replaced_unnoticed(self, dispatcher: Dispatcher, tmp_path: Path) -> None:
@@ -181,7 +171,7 @@ class TestEndings:
         launcher = psutil.Process(pid).parent()
         assert next_ending(dispatcher, "sleeper") == Returned("slept")
         launcher.kill()
-        assert eventually(lambda: not alive(launcher.pid))
+        assert eventually(lambda: not alive(launcher))
         assert ending(dispatcher, job("echo")) == Returned("null")
 
 
@@ -198,7 +188,7 @@ class TestSurroundings:
             "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1",
             "PYTHONHASHSEED": "0",
-            "MALLOC_TRIM_THRESHOLD_": os.environ.get("MALLOC_TRIM_THRESHOLD_"),
+            "MALLOC_TRIM_THRESHOLD_": MALLOC_TRIM,
         }
         assert "decimal" in found["modules"], "preloaded, though a module before it could not be imported"
         assert not {"dask", "distributed", "smac"} & set(found["modules"])
@@ -218,7 +208,7 @@ class TestSurroundings:
         assert isinstance(how, Returned)
         pids = json.loads(how.value)
         assert len(pids) == 4
-        assert not any(map(alive, pids))
+        assert not any(map(pid_alive, pids))
 
     def test_a_forked_child_does_not_answer_for_its_parent(self, dispatcher: Dispatcher) -> None:
         assert ending(dispatcher, job("comes_back_twice")) == Returned("None")
@@ -285,8 +275,8 @@ def test_closing_ends_what_runs_and_leaves_nothing(kind: str, tmp_path: Path, mo
         dispatcher.submit(job("echo", key="queued"))
         assert eventually((tmp_path / "pids").exists)
         started = time.monotonic()
-    assert time.monotonic() - started < 3
-    assert not any(map(alive, json.loads((tmp_path / "pids").read_text())))
+    assert time.monotonic() - started < 10  # nothing was waited for: 0.3 s on a machine that is not busy
+    assert not any(map(pid_alive, json.loads((tmp_path / "pids").read_text())))
     left = set(psutil.Process().children(recursive=True)) - before
     assert not [child for child in left if "resource_tracker" not in " ".join(child.cmdline())]
     assert list((tmp_path / "temporary").iterdir()) == []

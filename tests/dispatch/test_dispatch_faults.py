@@ -10,12 +10,13 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from dispatch_waiting import eventually, gone
 
 from grownn_hpo.dispatch import Dispatcher, Ending, Job, Lost, Returned, open_dispatcher
 
@@ -27,23 +28,6 @@ RESTART_SECONDS = 20  # of a Dask worker, with another process or two on the cor
 def local() -> Iterator[Dispatcher]:
     with open_dispatcher(2, inline=False, preload=()) as opened:
         yield opened
-
-
-def eventually(holds: Callable[[], bool], within: float = 10) -> bool:
-    deadline = time.monotonic() + within
-    while not holds() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return holds()
-
-
-def gone(processes: list[psutil.Process], within: float = 1.5) -> bool:
-    def alive(process: psutil.Process) -> bool:
-        try:
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    return eventually(lambda: not any(map(alive, processes)), within)
 
 
 def sleeper(key: str, folder: Path, seconds: float, **rest: object) -> Job:
@@ -72,7 +56,7 @@ class TestWorkers:
         worker.kill()
         endings = ending_of_all(local, 1)
         assert isinstance(endings["killed"], Lost)
-        assert time.monotonic() - killed < 2
+        assert time.monotonic() - killed < 10
         assert gone([attempt])
         endings |= ending_of_all(local, 2)
         assert endings["spared"] == Returned("slept")
@@ -123,14 +107,14 @@ class TestWorkers:
         for address in listening:
             with (
                 socket.create_connection(address, timeout=5) as plain,
-                pytest.raises((ssl.SSLError, ConnectionResetError)),  # no certificate, no conversation
+                pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"),
                 stranger.wrap_socket(plain) as encrypted,
             ):
                 encrypted.recv(1)
 
 
 @contextmanager
-def driver(kind: str, entry: str, *payloads: object) -> Iterator[subprocess.Popen[str]]:
+def driver(kind: str, entry: str, *payloads: object, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A driver in a session of its own, once all its jobs run."""
     process = subprocess.Popen(
         [sys.executable, str(HERE / "dispatch_driver.py"), kind, entry, *map(json.dumps, payloads)],
@@ -138,11 +122,14 @@ def driver(kind: str, entry: str, *payloads: object) -> Iterator[subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environ},
     )
     try:
         assert process.stdout
-        assert process.stdout.readline() == "up\n", process.stderr
+        said = [process.stdout.readline()]
+        while said[-1] not in ("up\n", ""):
+            said.append(process.stdout.readline())
+        assert said[-1] == "up\n", said
         yield process
     finally:
         process.kill()
@@ -176,6 +163,36 @@ class TestDrivers:
                 if member.is_running():
                     member.kill()
 
+    def test_the_next_driver_clears_up_after_one_that_was_killed(self, kind: str, tmp_path: Path) -> None:
+        entry = "family", {"pid_file": str(tmp_path / "pids"), "seconds": 60}
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        with driver(kind, *entry, TMPDIR=str(temporary)) as living:
+            assert eventually((tmp_path / "pids").exists)
+            in_use = set(temporary.iterdir())
+            assert in_use
+            with driver(kind, *entry, TMPDIR=str(temporary)) as process:
+                chain = psutil.Process(process.pid).children(recursive=True)
+                for member in (process, *chain):
+                    member.kill()
+                assert gone(chain)
+            assert set(temporary.iterdir()) > in_use
+            with driver("inline", "echo", None, TMPDIR=str(temporary)) as process:
+                process.communicate(timeout=30)
+            assert set(temporary.iterdir()) == in_use
+            assert living.poll() is None
+
+    def test_no_process_survives_a_polite_end_of_all_at_once(self, kind: str, tmp_path: Path) -> None:
+        pid_file = tmp_path / "pids"
+        with driver(kind, "family", {"pid_file": str(pid_file), "seconds": 60}) as process:
+            assert eventually(pid_file.exists)
+            chain = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            assert {psutil.Process(pid) for pid in json.loads(pid_file.read_text())} < {*chain}
+            for member in chain:  # as Slurm does at walltime; the attempt's children ignore it
+                with suppress(psutil.NoSuchProcess):  # gone with the driver already
+                    member.terminate()
+            assert gone(chain)
+
     def test_an_interrupt_from_the_terminal_reaches_the_driver_alone(self, kind: str, tmp_path: Path) -> None:
         orders = [{"seconds": 1.5, "pid_file": str(tmp_path / name)} for name in "ab"]
         with driver(kind, "sleeps", *orders[: 1 if kind == "inline" else 2]) as process:
@@ -193,6 +210,6 @@ class TestDrivers:
 
     def test_nothing_of_attempts_or_workers_shows_on_the_terminal(self, kind: str) -> None:
         with driver(kind, "shouts", None) as process:
-            out, err = process.communicate(timeout=30)
-        assert "after much noise" in out
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 0
         assert err == ""

@@ -26,8 +26,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     from minihack.envs import register
 
-# One monster and one trap, as in the 5x5 rooms: so they stand in the MiniHack that the paper's authors published
-# (github.com/LukasFehring/minihack, envs/room.py), and so the paper's numbers were got. 15x15 has 3 and 15.
+# One monster and one trap, as in the 5x5 rooms (15x15 has 3 and 15): so they stand in the MiniHack that the paper's
+# first author published, github.com/LukasFehring/minihack, minihack/envs/room.py.
 ROOMS_10X10: dict[str, dict[str, Any]] = {
     "MiniHack-Room-10x10-v0": {"random": False},
     "MiniHack-Room-Random-10x10-v0": {},

@@ -23,7 +23,7 @@ def varying_cells(envs: Sequence[str], kwargs: Mapping[str, Any], seed: int = 0)
 
     A survey finds them: seeded episodes of walks, each a random direction held for a random number of steps, which
     reach every wall long before single random steps do. The rectangle around the cells that were seen to change is
-    filled, since it is the rooms' interior. A deterministic function of the arguments; about 0.1 s a room.
+    filled, since it is the rooms' interior. A deterministic function of the arguments; about half a second a room.
 
     Raises:
         InputError: an environment is no MiniHack room, or there is none.

@@ -63,8 +63,8 @@ class GymnasiumEnv:
         if isinstance(self._acted, gym_spaces.Discrete):
             return int(action) + int(self._acted.start)
         box = self._acted
-        native = np.clip(np.reshape(action, box.shape), box.low, box.high)
-        if np.issubdtype(box.dtype, np.integer):
+        native = np.minimum(np.maximum(action.reshape(box.shape), box.low), box.high)  # np.clip takes thrice as long
+        if box.dtype is not None and box.dtype.kind in "iu":
             native = np.rint(native)
         return native.astype(box.dtype)
 

@@ -26,8 +26,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     from minihack.envs import register
 
-# One monster and one trap, as in the 5x5 rooms: so they stand in the MiniHack that the paper's authors published
-# (github.com/LukasFehring/minihack, envs/room.py), and so the paper's numbers were got. 15x15 has 3 and 15.
+# One monster and one trap, as in the 5x5 rooms (15x15 has 3 and 15): so they stand in the MiniHack that the paper's
+# first author published, github.com/LukasFehring/minihack, minihack/envs/room.py.
 ROOMS_10X10: dict[str, dict[str, Any]] = {
     "MiniHack-Room-10x10-v0": {"random": False},
     "MiniHack-Room-Random-10x10-v0": {},
@@ -78,8 +78,11 @@ class MiniHackEnv:
         if limit is not None:
             # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.
             self._game._max_episode_steps = limit
+        self._before: tuple[NDArray[Any], ...] | None = None
         if (room := _ROOM.fullmatch(env)) and not chosen:
-            _without_waste(self._game, empty=room["contents"] is None)
+            self._before = _penalised(self._game)
+            if room["contents"] is None:
+                _fill_only_what_is_read(self._game)
         seen, acted = self._env.observation_space, self._env.action_space
         if not (isinstance(seen, gymnasium.spaces.Dict) and isinstance(acted, gymnasium.spaces.Discrete)):
             self._env.close()
@@ -104,6 +107,8 @@ class MiniHackEnv:
         return chars
 
     def step(self, action: NDArray[Any]) -> Transition:
+        if self._before is not None:
+            self._game.last_observation = self._before
         observation, reward, terminated, truncated, info = self._env.step(int(action))
         return Transition(
             observation["chars"], float(reward), terminated, truncated, info["end_status"] == self._success
@@ -113,16 +118,20 @@ class MiniHackEnv:
         self._env.close()
 
 
-def _without_waste(game: Any, *, empty: bool) -> None:
-    """Spare a room the work whose result nobody reads; what the agent meets stays the same.
+def _fill_only_what_is_read(game: Any) -> None:
+    """Spare NetHack the observations that nobody reads; the descriptions of every square are the dearest.
 
-    MiniHack's step copies all sixteen observations twice to look at one number of one: the copies of those that
-    nothing reads become copies of nothing. In an `empty` room NetHack need not fill them either, of which the
-    descriptions of every square are the dearest. Where objects can lie, it must: describing a remembered corpse
-    draws from the game's own random numbers.
+    Right only where no object can lie: describing a remembered corpse draws from the game's own random numbers.
     """
     buffers = game.nethack._obs_buffers
-    if empty:
-        game.nethack._pynethack.set_buffers(**{key: buffers[key] for key in _READ})
-    nothing = np.empty(0, np.uint8)
-    game.nethack._obs = tuple(buffers[key] if key in _READ else nothing for key in game._observation_keys)
+    game.nethack._pynethack.set_buffers(**{key: buffers[key] for key in _READ})
+
+
+def _penalised(game: Any) -> tuple[NDArray[Any], ...]:
+    """What MiniHack's step must remember of the state before it: the time, of all sixteen observations.
+
+    It copies them all, twice. Given this instead, it copies `blstats`, in its place, and nothing else.
+    """
+    index: int = game._blstats_index
+    blstats: NDArray[Any] = game.nethack._obs[index]
+    return (*(np.empty(0, np.uint8),) * index, blstats)

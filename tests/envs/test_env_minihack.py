@@ -54,7 +54,7 @@ def test_the_descriptions_matter_where_objects_lie() -> None:
     """Why rooms with monsters or traps keep them: without, some episodes take another course. If not, drop the rule."""
     env = "MiniHack-Room-Ultimate-15x15-v0"
     kept, dropped = MiniHackEnv(env, {}), MiniHackEnv(env, {})
-    minihack_room._without_waste(dropped._game, empty=True)
+    minihack_room._fill_only_what_is_read(dropped._game)
     generator = np.random.default_rng(1)
     differ = False
     for episode in range(120):

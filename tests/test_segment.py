@@ -25,6 +25,7 @@ from grownn_hpo.trial import Segment, Status
 SMALL = (
     "arms.*.rungs.*.env_steps=400",
     "ppo.n_steps=32",
+    "ppo.batch_size=64",
     "evaluation.episodes=2",
     "arms.*.evaluation.rounds=2",
     "seeds=[0, 1]",

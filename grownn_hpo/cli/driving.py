@@ -17,7 +17,7 @@ from grownn_hpo.cli.live import Display, status_line
 from grownn_hpo.dispatch import open_dispatcher
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive
-from grownn_hpo.driver.run import ArmRun
+from grownn_hpo.driver.run import ArmRun, preload
 from grownn_hpo.errors import Stopped
 from grownn_hpo.report.status import ArmStatus, arm_status
 
@@ -44,7 +44,7 @@ def drive_arms(
         if unfinished:
             with (
                 stopping() as stop,
-                open_dispatcher(count(workers), inline=workers == 0) as dispatcher,
+                open_dispatcher(count(workers), workers == 0, preload([run.arm for run in unfinished])) as dispatcher,
                 Display(console, statuses) as display,
             ):
                 try:

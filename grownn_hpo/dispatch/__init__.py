@@ -27,10 +27,8 @@ __all__ = [
     "open_dispatcher",
 ]
 
-PRELOAD = ("torch", "grownn_hpo.segment")
 
-
-def open_dispatcher(workers: int, inline: bool, preload: Sequence[str] = PRELOAD) -> Dispatcher:
+def open_dispatcher(workers: int, inline: bool, preload: Sequence[str] = ()) -> Dispatcher:
     """A dispatcher on this machine: `inline`, one slot without Dask, else `workers` Dask workers.
 
     `preload` names the modules that are imported once per slot, before attempts are forked from there; one that cannot

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from grownn_hpo.driver.environment import changes, environment
@@ -50,7 +50,10 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
         for rung in range(1, len(arm.rungs) + 1):
             env = arm.env_of(rung)
             if env not in seen:
-                seen[env] = describe(env, arm.task.kwargs)
+                try:
+                    seen[env] = describe(env, arm.task.kwargs)
+                except InputError as error:  # the room of environments does not know which file named this one
+                    raise InputError([replace(fault, file=study.file) for fault in error.faults]) from None
             spaces[env] = seen[env]
         (first, expected), *others = spaces.items()
         for env, got in others:

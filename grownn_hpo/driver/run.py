@@ -9,9 +9,11 @@ from types import TracebackType
 
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
 from grownn_hpo.driver.arms import OpenArm
+from grownn_hpo.envs import modules
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
 from grownn_hpo.search.suggest import Basis, Observation
+from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
@@ -26,8 +28,16 @@ from grownn_hpo.store.ledger import Entry, entry_of, open_ledger_file, read_ledg
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 ENTRY = "grownn_hpo.segment:attempt"
+# What an attempt would otherwise import each time. torch._dynamo comes with the first optimizer.
+PRELOAD = ("torch", "torch._dynamo", "safetensors.torch", "grownn_hpo.segment")
 LOST_LIMIT = 50
 """So often may a segment's attempts be killed from outside before the study stops rather than try for ever."""
+
+
+def preload(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """The modules that workers import once, before attempts are forked."""
+    envs = dict.fromkeys(arm.env_of(rung) for arm in arms for rung in range(1, len(arm.rungs) + 1))
+    return tuple(dict.fromkeys((*PRELOAD, *(module for env in envs for module in modules(env)))))
 
 
 class ArmRun:

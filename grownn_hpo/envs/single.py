@@ -46,6 +46,21 @@ def is_minihack(env: str) -> bool:
     return env.rpartition(":")[2].startswith("MiniHack-")
 
 
+def modules(env: str) -> tuple[str, ...]:
+    """The modules that building `env` imports: a process that has them builds it faster. Nothing for an unknown id."""
+    if is_minihack(env):
+        return ("grownn_hpo.envs.minihack",)
+    import gymnasium
+
+    try:
+        entry = gymnasium.spec(env).entry_point
+    except (gymnasium.error.Error, ImportError):
+        return ()
+    outside = env.rpartition(":")[0]
+    own = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    return ("grownn_hpo.envs.generic", *(name for name in (outside, own) if name))
+
+
 def open_env(env: str, kwargs: Mapping[str, Any]) -> Single:
     """Build one environment.
 

@@ -193,6 +193,9 @@ class Arm(Value):
                 "the rungs deepen the network, and an identity layer is exact only behind an idempotent activation,"
                 f" f(f(x)) = f(x): use one of {', '.join(IDEMPOTENT_ACTIVATIONS)}, or the same depth on every rung",
             )
+        if self.network.kind == "minihack-cnn" and self.ppo.normalize_observations:
+            rule = "a map of characters has no mean: must be false for minihack-cnn"
+            raise RuleBroken("ppo.normalize_observations", True, rule)
         rollout = self.ppo.n_steps * self.task.envs
         if self.ppo.batch_size > rollout:
             raise RuleBroken(

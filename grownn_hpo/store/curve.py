@@ -46,10 +46,12 @@ def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
     """The attempt's curve; empty if there is none yet."""
     points = []
     for row in csv.reader(_whole_lines(attempt / CURVE)[1:]):
-        if len(row) == len(_COLUMNS):
+        try:
             steps, mean, std, length, success, episodes = row
             rate = float(success) if success else None
             points.append(CurvePoint(int(steps), float(mean), float(std), float(length), rate, int(episodes)))
+        except ValueError:  # a block that a power cut left unwritten; a commit's digest tells what training wrote
+            continue
     return tuple(points)
 
 
@@ -69,7 +71,7 @@ def _whole_lines(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    return text[: text.rfind("\n") + 1].splitlines()
+    return text.split("\n")[:-1]  # what follows the last line end is torn
 
 
 def _append(path: Path, text: str) -> None:

@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from store_samples import MEASURED, completed, finish
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from store_samples import MEASURED, completed, finish
 
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import (

@@ -28,7 +28,7 @@ FLOORS = {
     "report": 2,
     "driver": 3,
     "cli": 4,
-    "__main__": 4,
+    "__main__": 5,  # nothing but the door to `cli`
 }
 GROUND = {"errors": set(), "trial": set(), "spec": {"errors"}}
 """What the ground floor's rooms may import of one another."""
@@ -120,9 +120,8 @@ def test_every_module_lives_in_a_room() -> None:
 def test_imports_go_downward() -> None:
     own = [i for i in IMPORTS if i.imported.split(".")[0] == "grownn_hpo"]
     assert len(own) > 150  # the walk sees them
-    wrong = [
-        i for i in own if not may_import(room(i.importer), room(i.imported.removeprefix("grownn_hpo").lstrip(".")))
-    ]
+    rooms = {i: (room(i.importer), room(i.imported.removeprefix("grownn_hpo").lstrip("."))) for i in own}
+    wrong = [i for i in own if not may_import(*rooms[i])]
     assert wrong == [], "\n".join(map(str, wrong))
 
 

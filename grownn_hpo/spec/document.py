@@ -45,6 +45,7 @@ def _yaml() -> Any:
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # keys keep the order they were given in
     yaml.width = 120
+    yaml.allow_unicode = False  # the emitter leaves U+0085 bare, which the reader takes for a line end
     return yaml
 
 

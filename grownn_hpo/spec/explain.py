@@ -35,7 +35,7 @@ def unknown_key(file: str, key: str, value: object, known: Sequence[str]) -> Fau
     """The fault of a key that nothing knows, with the known one that is closest."""
     close = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return Fault(file, key, value, f"is not a key of a study file; {hint}known here: {', '.join(known)}")
+    return Fault(file, key or "''", value, f"is not a key of a study file; {hint}known here: {', '.join(known)}")
 
 
 def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, Any], error: Any) -> Fault:

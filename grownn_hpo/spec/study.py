@@ -98,7 +98,12 @@ def resolve(raw: dict[str, JsonValue], file: str) -> tuple[Arm, ...]:
         try:
             resolved.append(Arm.model_validate_json(json.dumps(merged)))
         except ValidationError as error:
-            faults += [explain(file, name, own, merged, e) for e in error.errors()]
+            faults += [
+                explain(file, name, own, merged, each)
+                for each in error.errors()
+                # A list whose items are refused is called too short on top of that.
+                if not (each["type"] == "too_short" and each["input"])
+            ]
     if faults:
         raise InputError(one_each(faults))
     return tuple(resolved)
@@ -155,7 +160,7 @@ def _resolve_space(space: JsonValue, file: str) -> JsonValue:
         return space  # the mapping itself, or something that the arm's validation refuses
     named = SPACES / f"{space}.yaml"
     path = named if named.parent == SPACES and _is_there(named) else Path(file).parent / space
-    if not _is_there(path):
+    if not _is_there(path) or path.is_dir():
         names = ", ".join(sorted(p.stem for p in SPACES.glob("*.yaml")))
         rule = f"is neither a bundled search space ({names}) nor a file beside the study file"
         raise InputError(Fault(file, "space", space, rule))

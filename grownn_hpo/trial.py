@@ -6,6 +6,7 @@ configuration between two rungs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -67,6 +68,14 @@ class SegmentResult:
     parent_sha256: str | None
     checkpoint_sha256: str | None
     detail: str | None = None
+
+    def __post_init__(self) -> None:
+        finite = self.mean_return is not None and math.isfinite(self.mean_return)
+        if self.status is Status.COMPLETED and not finite:
+            # JSON has no NaN: it would be stored as none at all, and a trial without a return has no cost.
+            raise ValueError(
+                f"{self.segment}: completed with mean_return {self.mean_return!r}; it must be a finite number"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,20 @@
 """YAML in and out, without YAML's pitfalls.
 
 YAML 1.2 by ruamel's safe, pure reader: `1e-4` is a number, `no` is text, a key that stands twice and tags that build
-objects are refused.
+objects are refused. So is what a study file cannot need and other parts of the program would choke on: deep nesting
+(an alias inside itself has no end), aliases that unfold into millions of values, integers past 64 bits.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import YAMLError, YAMLWarning
 
 from grownn_hpo.errors import Fault, InputError
 
@@ -21,27 +23,46 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
+DEEPEST = 32
+"""How many mappings and lists may stand inside one another."""
+MOST_VALUES = 100_000
+LARGEST_INTEGER = 2**63 - 1
+# Beside its own errors, ruamel's reader lets through what its scanner and scalars trip over: `!!int x`, 2001-13-45.
+_UNREADABLE = (
+    YAMLError,
+    YAMLWarning,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
 
 def _yaml() -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # keys keep the order they were given in
     yaml.width = 120
+    yaml.allow_unicode = False  # the emitter leaves U+0085 bare, which the reader takes for a line end
     return yaml
 
 
 def parse(text: str, file: str) -> JsonValue:
     """The plain value of a YAML text; InputError where it is not YAML, or holds what JSON could not."""
     try:
-        value = _yaml().load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", YAMLWarning)  # one anchor given to two things, for example
+            value = _yaml().load(text)
     except DuplicateKeyError as error:
         place = "" if error.problem_mark is None else f" (line {error.problem_mark.line + 1})"
         raise InputError(f"{file}: a key may stand only once{place}: {error.problem}") from None
-    except YAMLError as error:
+    except _UNREADABLE as error:
         raise InputError(f"{file}: not readable as YAML 1.2: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise InputError(f"{file}: nested too deeply to be read") from None
-    return _plain(value, file, "")
+    return _Plain(file).value(value, "", 0)
 
 
 def read(path: Path) -> dict[str, JsonValue]:
@@ -50,7 +71,7 @@ def read(path: Path) -> dict[str, JsonValue]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8, or a name that can be none
         raise InputError(f"{path}: cannot be read: {error}") from None
     value = parse(text, str(path))
     if not isinstance(value, dict):
@@ -65,18 +86,44 @@ def render(value: JsonValue) -> str:
     return stream.getvalue()
 
 
-def _plain(value: object, file: str, key: str) -> JsonValue:
-    if isinstance(value, dict):
-        for name in value:
-            if not isinstance(name, str):
-                raise InputError(Fault(file, f"{key}.{name}".lstrip("."), name, "a key must be text: put it in quotes"))
-        return {name: _plain(item, file, f"{key}.{name}".lstrip(".")) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, file, f"{key}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InputError(Fault(file, key, value, "must be a finite number"))
-    if value is None or isinstance(value, (bool, int, float, str)):
+class _Plain:
+    """Turns what the YAML reader built into what JSON can hold, in a tree of its own: nothing is shared by an alias."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._values = 0
+
+    def value(self, value: object, key: str, depth: int) -> JsonValue:
+        self._values += 1
+        if depth > DEEPEST:
+            raise InputError(f"{self._file}: {key[:60]}...: nested more than {DEEPEST} deep; write it flatter")
+        if self._values > MOST_VALUES:
+            raise InputError(
+                f"{self._file}: holds more than {MOST_VALUES:,} values, its aliases written out; use fewer"
+            )
+        if isinstance(value, dict):
+            return {
+                self._text(name, f"{key}.{name}".lstrip(".")): self.value(item, f"{key}.{name}".lstrip("."), depth + 1)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.value(item, f"{key}[{i}]", depth + 1) for i, item in enumerate(value)]
+        if isinstance(value, str):
+            return self._text(value, key)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._fault(key, value, "must be a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise self._fault(key, f"an integer of {value.bit_length()} bits", "must fit into 64 bits")
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        raise self._fault(key, str(value), f"is read as a {type(value).__name__}; put it in quotes to mean text")
+
+    def _text(self, value: object, key: str) -> str:
+        if not isinstance(value, str):
+            raise self._fault(key, value, "a key must be text: put it in quotes")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise self._fault(key, value, "holds half of a surrogate pair, which is no character; take it out")
         return value
-    raise InputError(
-        Fault(file, key, str(value), f"is read as a {type(value).__name__}; put it in quotes to mean text")
-    )
+
+    def _fault(self, key: str, value: object, rule: str) -> InputError:
+        return InputError(Fault(self._file, key, value, rule))

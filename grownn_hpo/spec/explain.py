@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
@@ -12,14 +13,29 @@ from grownn_hpo.errors import Fault
 from grownn_hpo.spec.values import Arm, RuleBroken
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+_WORDING = {
+    r"^(Input|String|List|Tuple|Dictionary) should ": "must ",
+    r"a valid (array|list|tuple)": "a list",
+    r"an object|a valid dictionary": "a mapping of keys to values",
+    r"a valid string": "text",
+    r"a valid boolean": "true or false",
+    r"a valid integer": "an integer",
+    r"a valid number": "a number",
+    r" after validation, not \d+$": "",
+    r"be greater than or equal to": "be at least",
+    r"be less than or equal to": "be at most",
+}
+"""Pydantic's phrases, and this program's."""
 
 
 def unknown_key(file: str, key: str, value: object, known: Sequence[str]) -> Fault:
     """The fault of a key that nothing knows, with the known one that is closest."""
     close = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return Fault(file, key, value, f"is not a key of a study file; {hint}known here: {', '.join(known)}")
+    return Fault(file, key or "''", value, f"is not a key of a study file; {hint}known here: {', '.join(known)}")
 
 
 def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, Any], error: Any) -> Fault:
@@ -44,14 +60,32 @@ def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, An
         return unknown_key(file, key, node, tuple(owner.model_fields))
     if error["type"] == "missing":
         return Fault(file, key, None, "is missing and has no default: add it")
-    rule = error["msg"].replace("Input should", "must").replace("String should", "must").replace("Tuple", "List")
-    rule = rule.replace("valid array", "list").replace("an object", "a mapping of keys to values")
-    rule = rule.replace("be greater than or equal to", "be at least").replace("be less than or equal to", "be at most")
-    if isinstance(node, str) and rule.endswith(("number", "integer")):
+    rule = error["msg"]
+    for theirs, ours in _WORDING.items():
+        rule = re.sub(theirs, ours, rule)
+    if isinstance(node, str) and rule.endswith(("number", "integer")) and _is_number(node):
         rule += ", and this is text: write it without quotes"
     if parts in (["study"], ["name"]):
         rule = "must be a plain name of at most 64 letters, digits, '_', '-' and single '.', first a letter or digit"
     return Fault(file, key, node, rule)
+
+
+def one_each(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults with those of one key told as one: arms repeat what they share, a choice fails on every branch."""
+    rules: dict[tuple[str, str, str], tuple[Fault, list[str]]] = {}
+    for fault in faults:
+        _, known = rules.setdefault((fault.file, fault.key, repr(fault.value)), (fault, []))
+        if fault.rule not in known:
+            known.append(fault.rule)
+    return [replace(fault, rule=", or ".join(known)) for fault, known in rules.values()]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _submodel(model: type[BaseModel], part: str | int) -> type[BaseModel]:

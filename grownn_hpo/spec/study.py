@@ -7,6 +7,7 @@ file leaves the other arms' folders as they are.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 import re
@@ -18,7 +19,7 @@ from pydantic import JsonValue, ValidationError
 
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.spec import document
-from grownn_hpo.spec.explain import explain, unknown_key
+from grownn_hpo.spec.explain import explain, one_each, unknown_key
 from grownn_hpo.spec.values import Arm
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
         path = STUDIES / f"{source}.yaml"
     else:
         path = Path(source)
-        if not path.exists():
+        if not _is_there(path):
             close = difflib.get_close_matches(source, bundled_studies(), 1)
             hint = f"did you mean {close[0]!r}? " if close else ""
             names = ", ".join(bundled_studies())
@@ -88,17 +89,23 @@ def resolve(raw: dict[str, JsonValue], file: str) -> tuple[Arm, ...]:
         merged = {k: v for k, v in raw.items() if k in Arm.model_fields and k not in ("study", "name", "rungs")}
         merged |= {"study": raw.get("name"), "name": name, "space": space}
         for section, value in own.items():
-            common = merged.get(section)
-            if section in ARM_SECTIONS and isinstance(value, dict) and isinstance(common, dict):
-                merged[section] = common | value
+            common = merged.get(section, {})
+            if section in ARM_SECTIONS and isinstance(value, dict):
+                # Common terms that are no mapping stay, to be refused: laying something over must not hide them.
+                merged[section] = common | value if isinstance(common, dict) else common
             elif section in allowed:
                 merged[section] = value
         try:
             resolved.append(Arm.model_validate_json(json.dumps(merged)))
         except ValidationError as error:
-            faults += [explain(file, name, own, merged, e) for e in error.errors()]
+            faults += [
+                explain(file, name, own, merged, each)
+                for each in error.errors()
+                # A list whose items are refused is called too short on top of that.
+                if not (each["type"] == "too_short" and each["input"])
+            ]
     if faults:
-        raise InputError(list({str(fault): fault for fault in faults}.values()))  # arms repeat what they share
+        raise InputError(one_each(faults))
     return tuple(resolved)
 
 
@@ -113,13 +120,15 @@ def arm_document(arm: Arm) -> str:
 
 def differences(recorded: Arm, given: Arm) -> list[str]:
     """Where two arms differ, a line each: key, the value recorded, the value given."""
-    old, new = (dict(_leaves(arm.model_dump(mode="json"))) for arm in (recorded, given))
-    if new.get("search.lookahead") == "auto":  # resolved once, when the study was created
-        new["search.lookahead"] = old.get("search.lookahead")
+    if given.search.lookahead == "auto":  # resolved once, when the study was created
+        search = given.search.model_copy(update={"lookahead": recorded.search.lookahead})
+        given = given.model_copy(update={"search": search})
+    # Compared as they read: to Python 1, 1.0 and True are equal, to a search space or an environment they are not.
+    old, new = ({k: repr(v) for k, v in _leaves(arm.model_dump(mode="json"))} for arm in (recorded, given))
     keys = [*old, *(k for k in new if k not in old)]
     absent = "nothing"
     return [
-        f"{key}: recorded {old.get(key, absent)!r}, given {new.get(key, absent)!r}"
+        f"{key}: recorded {old.get(key, absent)}, given {new.get(key, absent)}"
         for key in keys
         if old.get(key, absent) != new.get(key, absent)
     ]
@@ -128,7 +137,8 @@ def differences(recorded: Arm, given: Arm) -> list[str]:
 def _leaves(value: JsonValue, key: str = "") -> Iterator[tuple[str, JsonValue]]:
     if isinstance(value, dict) and value:
         for name, item in value.items():
-            yield from _leaves(item, f"{key}.{name}".lstrip("."))
+            spelled = json.dumps(name) if re.search(r"[.\[\]]", name) else name  # {a.b: 1} is not {a: {b: 1}}
+            yield from _leaves(item, f"{key}.{spelled}".lstrip("."))
     elif isinstance(value, list) and value:
         for i, item in enumerate(value):
             yield from _leaves(item, f"{key}[{i}]")
@@ -136,12 +146,21 @@ def _leaves(value: JsonValue, key: str = "") -> Iterator[tuple[str, JsonValue]]:
         yield key, value
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True  # reading it will say what is wrong
+    except OSError:
+        return False  # a name that can be none, being too long
+
+
 def _resolve_space(space: JsonValue, file: str) -> JsonValue:
     if not isinstance(space, str):
         return space  # the mapping itself, or something that the arm's validation refuses
     named = SPACES / f"{space}.yaml"
-    path = named if named.parent == SPACES and named.exists() else Path(file).parent / space
-    if not path.exists():
+    path = named if named.parent == SPACES and _is_there(named) else Path(file).parent / space
+    if not _is_there(path) or path.is_dir():
         names = ", ".join(sorted(p.stem for p in SPACES.glob("*.yaml")))
         rule = f"is neither a bundled search space ({names}) nor a file beside the study file"
         raise InputError(Fault(file, "space", space, rule))
@@ -165,17 +184,18 @@ def _assign(node: JsonValue, parts: Sequence[str], value: JsonValue, file: str) 
         elif head.isdecimal() and int(head) < len(node):
             indices = [int(head)]
         else:
-            raise InputError(f"{file}: {head!r} must be the number of an item, 0 to {len(node) - 1}, or *")
+            items = f"the number of an item, 0 to {len(node) - 1}, or *" if node else "*: the list is empty"
+            raise InputError(f"{file}: {head!r} must be {items}")
         for i in indices:
             if rest:
                 _assign(node[i], rest, value, file)
             else:
-                node[i] = value
+                node[i] = copy.deepcopy(value)  # no two places share what a later override may change
     elif isinstance(node, dict):
         for name in list(node) if head == "*" else [head]:
             if rest:
                 _assign(node.setdefault(name, {}), rest, value, file)
             else:
-                node[name] = value
+                node[name] = copy.deepcopy(value)
     else:
         raise InputError(f"{file}: {head!r} names a key inside {node!r}, which is not a mapping")

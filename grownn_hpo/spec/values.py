@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 # A name is a folder's name too: no separators, no leading dot, no "..".
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=64)]
-Positive = Annotated[int, Field(ge=1)]
+# Up to here integers are exact as floats too, and fit SQLite's columns.
+LARGEST = 2**53
+Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -83,7 +86,7 @@ class Network(Value):
 
     kind: Literal["mlp", "minihack-cnn"]
     width: Positive = 64
-    heads: Annotated[int, Field(ge=0)] | None = None
+    heads: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
     activation: Activation = "relu"
     head_activation: Activation = "tanh"
     initialisation: Literal["orthogonal", "torch"] = "orthogonal"
@@ -146,8 +149,8 @@ class Arm(Value):
 
     study: Name
     name: Name
-    seed: Annotated[int, Field(ge=0)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    seed: Seed
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     device: Literal["auto", "cpu", "cuda"] = "auto"
     task: Task
     evaluation: Evaluation = Evaluation()

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter
 
 from grownn_hpo.errors import GrowNNError, InputError
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.document import read
 from grownn_hpo.spec.study import arm_document, resolve
-from grownn_hpo.store.commit import TEMPORARY, make_folder, write_file
+from grownn_hpo.store.commit import TEMPORARY, make_folder, seal, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
 
 Configuration = dict[str, JsonValue]
@@ -62,17 +62,19 @@ def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
 def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
     """Store a bracket, before any of its configurations is used."""
     make_folder(folder.brackets)
-    write_file(folder.bracket_file(bracket.bracket), _BRACKET.dump_json(bracket, indent=1))
+    write_file(folder.bracket_file(bracket.bracket), seal(_BRACKET.dump_json(bracket, indent=1)))
 
 
 def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
-    """All brackets stored so far, by number."""
+    """All brackets stored so far, by number; GrowNNError if one is not, byte for byte, what was stored."""
     found: dict[int, Bracket] = {}
     paths = sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
     for path in paths:
         try:
-            bracket = _BRACKET.validate_json(path.read_bytes())
-        except (ValidationError, ValueError) as error:
+            bracket = _BRACKET.validate_json(unseal(path.read_bytes()), strict=True)
+            if path != folder.bracket_file(bracket.bracket):
+                raise ValueError(f"it holds bracket {bracket.bracket}")
+        except ValueError as error:  # pydantic's ValidationError is one
             raise GrowNNError(
                 f"{path}: damaged: {error}; restore it, or delete it to have it suggested again"
             ) from None

@@ -1,7 +1,7 @@
 """One segment's attempts: claiming a folder, committing a result, and believing one only if it is whole.
 
-`result.json`, written last, holds the SHA-256 of every artefact beside it: it *is* the commit. What has no valid
-`result.json` did not happen.
+`result.json`, written last, holds the SHA-256 of every artefact beside it and of itself: it *is* the commit. What has
+no valid `result.json` did not happen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from grownn_hpo.store import paths
-from grownn_hpo.store.commit import file_sha256, make_folder, sync_file, sync_folder, write_file
+from grownn_hpo.store.commit import file_sha256, make_folder, seal, sync_file, sync_folder, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
@@ -66,7 +66,8 @@ def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
     """A fresh folder for a new attempt at `segment`; nobody else ever gets the same one."""
     parent = folder.segment(segment)
     make_folder(parent)
-    first = len(folder.attempts(segment)) + 1
+    taken = folder.attempts(segment)
+    first = int(taken[-1].name[1:]) + 1 if taken else 1  # never below a later one, whose place was deleted
     for number in itertools.count(first):
         attempt = parent / f"a{number}"
         try:
@@ -83,15 +84,15 @@ def commit_result(attempt: Path, result: SegmentResult, measured: Measured | Non
     names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
     artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
     commit = Commit(result, artefacts, measured)
-    write_file(attempt / paths.RESULT, _COMMIT.dump_json(commit, indent=1))
+    write_file(attempt / paths.RESULT, seal(_COMMIT.dump_json(commit, indent=1)))
     return commit
 
 
 def read_commit(attempt: Path, segment: Segment) -> Commit | None:
     """The commit in an attempt's folder, None unless it is whole and speaks of `segment`."""
     try:
-        commit = _COMMIT.validate_json((attempt / paths.RESULT).read_bytes(), strict=True)
-    except (OSError, ValidationError):
+        commit = _COMMIT.validate_json(unseal((attempt / paths.RESULT).read_bytes()), strict=True)
+    except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return commit if commit.result.segment == segment else None
 
@@ -145,5 +146,5 @@ def read_failure(attempt: Path) -> Failure | None:
     """Why an attempt failed, None if it did not, or if that was not kept whole."""
     try:
         return _FAILURE.validate_json((attempt / paths.FAILURE).read_bytes(), strict=True)
-    except (OSError, ValidationError):
+    except (OSError, ValueError):
         return None

@@ -15,6 +15,10 @@ TEMPORARY = ".tmp"
 """How temporary names end; such a file is never read, and may be removed whenever no driver runs."""
 
 
+_SEAL = ',\n "sha256": "{}"\n}}\n'
+_SEAL_LENGTH = len(_SEAL.format("0" * 64))
+
+
 def write_file(path: Path, data: bytes) -> str:
     """Put `data` at `path` durably and all at once; returns its SHA-256. A crash leaves the old content or the new."""
     # The name is unique, so that an orphan writing the same file cannot tear this one's temporary.
@@ -31,6 +35,21 @@ def write_file(path: Path, data: bytes) -> str:
         raise
     sync_folder(path.parent)
     return hashlib.sha256(data).hexdigest()
+
+
+def seal(content: bytes) -> bytes:
+    """A JSON object's bytes with `sha256`, the SHA-256 of exactly them, as one more key at the end."""
+    digest = hashlib.sha256(content).hexdigest()
+    return content.removesuffix(b"\n}") + _SEAL.format(digest).encode()
+
+
+def unseal(sealed: bytes) -> bytes:
+    """The bytes that `seal` was given; ValueError if a single one of them, or of the seal, is another."""
+    head, tail = sealed[:-_SEAL_LENGTH], sealed[-_SEAL_LENGTH:]
+    content = head + b"\n}"
+    if tail != _SEAL.format(hashlib.sha256(content).hexdigest()).encode():
+        raise ValueError("its bytes are not those that were written: they do not have the SHA-256 that it ends with")
+    return content
 
 
 def sync_file(path: Path) -> str:

@@ -8,6 +8,7 @@ wrote and never released is not taken without being told to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -28,7 +29,12 @@ class Lease:
         self._descriptor: int | None = None
 
     def __enter__(self) -> Lease:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise InputError(f"{self._path}: is a symbolic link, and may lead anywhere; remove it") from None
         if not _lock(descriptor):
             os.close(descriptor)
             raise InputError(
@@ -44,14 +50,19 @@ class Lease:
                 f" once that driver is surely gone: grownn resume {self._path.parent} --take-over"
             )
         self._descriptor = descriptor
-        self._write(
-            {
-                "host": socket.gethostname(),
-                "pid": os.getpid(),
-                "job": os.environ.get("SLURM_JOB_ID"),
-                "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            }
-        )
+        try:
+            self._write(
+                {
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "job": os.environ.get("SLURM_JOB_ID"),
+                    "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                }
+            )
+        except OSError:  # without `__exit__`, which is never called for this one
+            os.close(descriptor)
+            self._descriptor = None
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:

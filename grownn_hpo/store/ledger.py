@@ -1,19 +1,22 @@
 """The ledger: a table of all segments' results, kept in SQLite by the driver alone.
 
 The files are the truth: a row exists because a `result.json` does. The database saves reading a thousand of them, and
-is rebuilt from them whenever it is missing, damaged or behind.
+is rebuilt from them whenever it is missing, damaged or behind. SQLite does not notice a changed byte in a row, so every
+row carries its SHA-256.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from grownn_hpo.errors import Stopped
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Commit, Committed, Failure, agree, read_commit, read_failure
 from grownn_hpo.store.paths import ArmFolder
@@ -23,7 +26,7 @@ _RESULT = TypeAdapter(SegmentResult)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
   config INTEGER NOT NULL, rung INTEGER NOT NULL, seed INTEGER NOT NULL,
-  attempt TEXT NOT NULL, result TEXT NOT NULL, seconds REAL NOT NULL,
+  attempt TEXT NOT NULL, result TEXT NOT NULL, seconds REAL NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY (config, rung, seed)) STRICT
 """
 
@@ -58,7 +61,7 @@ def read_ledger(folder: ArmFolder) -> Ledger:
     for segment, attempt, names in folder.all_attempts():
         if paths.RESULT in names:
             commits.setdefault(segment, []).append(attempt)
-        elif paths.FAILURE in names:
+        if paths.FAILURE in names:  # beside a result, where the last failure made the trial *crashed*
             failure = read_failure(attempt)
             if failure is not None:
                 ledger.failures.setdefault(segment, []).append(failure)
@@ -101,75 +104,103 @@ def disagreement(one: Committed, other: Committed) -> str:
 
 
 class LedgerFile:
-    """The database at `path`, for the driver that holds the arm's lease."""
+    """The database at `path`, for the driver that holds the arm's lease; made anew where what is there is damaged.
+
+    Everything here raises Stopped where the storage fails: the files hold all that a row could say.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection = self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None)
-        # Not WAL: it does not work on network file systems, where cluster homes are.
-        connection.execute("PRAGMA journal_mode=DELETE")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(_SCHEMA)
-        return connection
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError:
+            self._connection = self._anew()
 
     def replace(self, entries: Mapping[Segment, Entry]) -> None:
-        """Make the table hold exactly `entries`; a damaged file is thrown away first, for the files are the truth."""
+        """Make the table hold exactly `entries`."""
         try:
-            stored = {Segment(*row) for row in self._connection.execute("SELECT config, rung, seed FROM segments")}
-            stale = [(s.config, s.rung, s.seed) for s in stored - set(entries)]
-            self._connection.execute("BEGIN")
-            self._connection.executemany("DELETE FROM segments WHERE config=? AND rung=? AND seed=?", stale)
-            self._insert(entries.values())
-            self._connection.execute("COMMIT")
+            with self._transaction():
+                self._fill(entries)
         except sqlite3.DatabaseError:
             self._connection.close()
-            self._path.unlink(missing_ok=True)
-            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-            self._connection = self._open()
-            self._connection.execute("BEGIN")
-            self._insert(entries.values())
-            self._connection.execute("COMMIT")
+            self._connection = self._anew()
+            with self._told(), self._transaction():
+                self._fill(entries)
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Add rows in one transaction."""
-        self._connection.execute("BEGIN")
-        self._insert(entries)
-        self._connection.execute("COMMIT")
+        with self._told(), self._transaction():
+            self._insert(entries)
 
     def forget(self, segment: Segment) -> None:
         """Remove the row of a commit that was taken back."""
-        key = (segment.config, segment.rung, segment.seed)
-        self._connection.execute("DELETE FROM segments WHERE config=? AND rung=? AND seed=?", key)
+        with self._told(), self._transaction():
+            self._delete([segment])
 
     def close(self) -> None:
         self._connection.close()
 
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            # Not WAL: it does not work on network file systems, where cluster homes are.
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _anew(self) -> sqlite3.Connection:
+        with self._told():
+            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+            return self._open()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise Stopped(f"{self._path}: the storage failed: {error}; make room, or make it writable") from error
+
+    def _fill(self, entries: Mapping[Segment, Entry]) -> None:
+        stored = {Segment(*row) for row in self._connection.execute("SELECT config, rung, seed FROM segments")}
+        self._delete(stored - set(entries))
+        self._insert(entries.values())
+
+    def _delete(self, segments: Iterable[Segment]) -> None:
+        keys = [(s.config, s.rung, s.seed) for s in segments]
+        self._connection.executemany("DELETE FROM segments WHERE config=? AND rung=? AND seed=?", keys)
+
     def _insert(self, entries: Iterable[Entry]) -> None:
-        rows = [
-            (
-                entry.result.segment.config,
-                entry.result.segment.rung,
-                entry.result.segment.seed,
-                entry.attempt,
-                _RESULT.dump_json(entry.result).decode(),
-                entry.seconds,
-            )
-            for entry in entries
-        ]
-        self._connection.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?)", rows)
+        rows = []
+        for entry in entries:
+            segment, text = entry.result.segment, _RESULT.dump_json(entry.result).decode()
+            digest = _row_sha256(entry.attempt, text, entry.seconds)
+            rows.append((segment.config, segment.rung, segment.seed, entry.attempt, text, entry.seconds, digest))
+        self._connection.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def open_ledger_file(path: Path) -> LedgerFile:
-    """The ledger's database, made anew where what is there cannot be opened."""
-    try:
-        return LedgerFile(path)
-    except sqlite3.DatabaseError:
-        path.unlink(missing_ok=True)
-        path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
-        return LedgerFile(path)
+    """The ledger's database at `path`, made anew where what is there cannot be opened; Stopped if that cannot be."""
+    return LedgerFile(path)
+
+
+def _row_sha256(attempt: str, result: str, seconds: float) -> str:
+    return hashlib.sha256(f"{attempt} {seconds!r} {result}".encode()).hexdigest()
 
 
 def _rows(path: Path) -> dict[Segment, Entry]:
@@ -179,11 +210,11 @@ def _rows(path: Path) -> dict[Segment, Entry]:
     rows: dict[Segment, Entry] = {}
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            query = "SELECT config, rung, seed, attempt, result, seconds FROM segments"
-            for config, rung, seed, attempt, text, seconds in connection.execute(query):
+            query = "SELECT config, rung, seed, attempt, result, seconds, sha256 FROM segments"
+            for config, rung, seed, attempt, text, seconds, digest in connection.execute(query):
                 result = _RESULT.validate_json(text)
-                if result.segment == Segment(config, rung, seed):
+                if digest == _row_sha256(attempt, text, seconds) and result.segment == Segment(config, rung, seed):
                     rows[result.segment] = Entry(result, attempt, seconds)
-    except (sqlite3.Error, ValidationError, ValueError):
+    except (sqlite3.Error, ValueError):  # pydantic's ValidationError is one
         return {}
     return rows

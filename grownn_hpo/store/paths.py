@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from grownn_hpo.errors import InputError
 from grownn_hpo.trial import Segment
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -61,25 +62,45 @@ class ArmFolder:
     def attempts(self, segment: Segment) -> tuple[Path, ...]:
         """The attempts' folders of a segment, first one first."""
         folder = self.segment(segment)
-        numbers = sorted(n for _, n in _numbered(folder, "a")) if folder.is_dir() else []
-        return tuple(folder / f"a{n}" for n in numbers)
+        return tuple(Path(attempt) for attempt, _ in _numbered(folder, "a{}")) if folder.is_dir() else ()
 
     def all_attempts(self) -> Iterator[tuple[Segment, Path, frozenset[str]]]:
-        """Every attempt there is: its segment, its folder, the names in it; a segment's attempts come in order."""
+        """Every attempt there is: its segment, its folder, the names in it; a segment's attempts come in order.
+
+        InputError where a symbolic link stands in for one of the folders.
+        """
+        for folder in (self.segments, self.brackets):
+            if folder.is_symlink():
+                raise _linked(folder)
         if not self.segments.is_dir():
             return
-        for config_folder, config in _numbered(self.segments, "c"):
-            for seed_folder, seed in _numbered(config_folder, "s"):
-                for rung_folder, rung in _numbered(seed_folder, "r"):
-                    for attempt, _ in sorted(_numbered(rung_folder, "a"), key=lambda pair: pair[1]):
+        for config_folder, config in _numbered(self.segments, "c{:04d}"):
+            for seed_folder, seed in _numbered(config_folder, "s{}"):
+                for rung_folder, rung in _numbered(seed_folder, "r{}"):
+                    for attempt, _ in _numbered(rung_folder, "a{}"):
                         yield Segment(config, rung, seed), Path(attempt), frozenset(e.name for e in os.scandir(attempt))
 
 
-def _numbered(folder: Path | str, letter: str) -> Iterator[tuple[str, int]]:
+def _numbered(folder: Path | str, spelling: str) -> list[tuple[str, int]]:
+    """The folders inside `folder` whose names are a number in exactly this spelling, by number.
+
+    Whatever else lies there (a copy called `c1`, notes) is nobody's segment.
+    """
+    found = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if re.fullmatch(rf"{letter}\d+", entry.name) and entry.is_dir(follow_symlinks=False):
-                yield entry.path, int(entry.name[1:])
+            digits = entry.name[1:]
+            if not re.fullmatch(r"[0-9]{1,16}", digits) or entry.name != spelling.format(int(digits)):
+                continue
+            if entry.is_symlink():
+                raise _linked(entry.path)
+            if entry.is_dir():
+                found.append((entry.path, int(digits)))
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def _linked(path: Path | str) -> InputError:
+    return InputError(f"{path}: is a symbolic link, and may lead anywhere; put the folder itself in its place")
 
 
 def arm_folders(path: Path) -> tuple[ArmFolder, ...]:

@@ -1,0 +1,97 @@
+"""An arm's folder as a whole: opened again as the same arm, its brackets as they were stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grownn_hpo.errors import GrowNNError, InputError
+from grownn_hpo.spec.study import bundled_studies, load_study
+from grownn_hpo.store.arm import (
+    Bracket,
+    configurations_of,
+    create_arm,
+    read_arm,
+    read_brackets,
+    read_environment,
+    sweep_temporaries,
+    write_bracket,
+)
+from grownn_hpo.store.commit import TEMPORARY
+from grownn_hpo.store.paths import ArmFolder
+
+FULL = Bracket(1, ({"learning_rate": 1e-4, "activation": "relu", "flag": True}, {"learning_rate": 0.1}), "f" * 64)
+REST = Bracket(2, ({"learning_rate": 5e-324, "n_epochs": 7},), "e" * 64)
+
+
+@pytest.mark.parametrize("study", bundled_studies())
+def test_an_arm_is_opened_again_as_the_same(tmp_path: Path, study: str) -> None:
+    for arm in load_study(study).arms:
+        folder = ArmFolder(tmp_path / arm.study / arm.name)
+        create_arm(folder, arm, {"python": "3.11.7"})
+        assert read_arm(folder) == arm
+        assert read_environment(folder) == {"python": "3.11.7"}
+
+
+def test_a_study_file_edited_into_nonsense_is_the_inputs_fault(folder: ArmFolder) -> None:
+    study = load_study("ant")
+    create_arm(folder, study.arms[0], {})
+    text = folder.study_file.read_text()
+    folder.study_file.write_text(text.replace("grown-4", "a/b"))
+    with pytest.raises(InputError, match=r"study\.yaml: arms = 'a/b'"):
+        read_arm(folder)
+    folder.study_file.write_text((Path(study.file)).read_text())
+    with pytest.raises(InputError, match="holds one arm, this one has 8"):
+        read_arm(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff"])
+def test_a_lost_environment_is_empty(folder: ArmFolder, content: bytes | None) -> None:
+    folder.root.mkdir(parents=True)
+    if content is not None:
+        folder.environment_file.write_bytes(content)
+    assert read_environment(folder) == {}
+
+
+def test_brackets_read_back_as_they_were_stored(folder: ArmFolder) -> None:
+    assert read_brackets(folder) == {}
+    for bracket in (REST, FULL):
+        write_bracket(folder, bracket)
+    (folder.brackets / f"0003.json.ab{TEMPORARY}").write_text("{")
+    found = read_brackets(folder)
+    assert found == {1: FULL, 2: REST}
+    assert repr(found[1]) == repr(FULL)  # True is not 1
+    assert configurations_of(found, 2) == {
+        1: FULL.configurations[0],
+        2: FULL.configurations[1],
+        3: REST.configurations[0],
+    }
+
+
+def test_no_changed_byte_of_a_bracket_changes_a_configuration(folder: ArmFolder) -> None:
+    write_bracket(folder, FULL)
+    path = folder.bracket_file(1)
+    whole = path.read_bytes()
+    for i in range(len(whole)):
+        for damaged in (whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :], whole[:i]):
+            path.write_bytes(damaged)
+            with pytest.raises(GrowNNError, match=r"0001\.json: damaged: .*delete it to have it suggested again"):
+                read_brackets(folder)
+
+
+def test_a_bracket_under_anothers_name_is_refused(folder: ArmFolder) -> None:
+    write_bracket(folder, FULL)
+    folder.bracket_file(1).rename(folder.bracket_file(4))
+    with pytest.raises(GrowNNError, match=r"0004\.json: damaged: it holds bracket 1"):
+        read_brackets(folder)
+
+
+def test_sweeping_removes_temporaries_alone(folder: ArmFolder) -> None:
+    create_arm(folder, load_study("ant").arms[0], {})
+    write_bracket(folder, FULL)
+    kept = set(folder.root.rglob("*"))
+    for parent in (folder.root, folder.brackets):
+        (parent / f"study.yaml.0123abcd{TEMPORARY}").touch()
+    sweep_temporaries(folder)
+    assert set(folder.root.rglob("*")) == kept

@@ -1,0 +1,149 @@
+"""The commit rule: the old content or the new, never a part, and nothing left lying about."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from grownn_hpo.store.commit import TEMPORARY, make_folder, seal, sync_file, unseal, write_file
+
+OLD, NEW = b"old" * 1000, b"new" * 2000
+
+
+class Crash(Exception):
+    """What is raised between two steps."""
+
+
+def crash_at(call: int, original: Callable[..., object]) -> Callable[..., object]:
+    """`original`, but that its `call`-th use (from 1) raises instead."""
+    calls = 0
+
+    def step(*args: object, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise Crash
+        return original(*args, **kwargs)
+
+    return step
+
+
+def test_write_file_puts_the_content_and_returns_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for data in (OLD, NEW, b""):
+        assert write_file(path, data) == hashlib.sha256(data).hexdigest() == sync_file(path)
+        assert path.read_bytes() == data
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize(
+    ("step", "call", "expected"),
+    [("fsync", 1, "old"), ("replace", 1, "old"), ("fsync", 2, "new"), ("write", 1, "old")],
+)
+def test_a_crash_between_steps_leaves_old_or_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool, step: str, call: int, expected: str
+) -> None:
+    path = tmp_path / "file"
+    if existing:
+        write_file(path, OLD)
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", crash_at(call, os.fsync))
+    elif step == "replace":
+        monkeypatch.setattr(Path, "replace", crash_at(call, Path.replace))
+    else:
+        monkeypatch.setattr(Path, "open", crash_at(call, Path.open))
+    with pytest.raises(Crash):
+        write_file(path, NEW)
+    monkeypatch.undo()
+    left = path.read_bytes() if path.exists() else None
+    assert left == (NEW if expected == "new" else OLD if existing else None)
+    assert not list(tmp_path.glob(f"*{TEMPORARY}"))
+
+
+def test_the_content_is_durable_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def traced_fsync(descriptor: int) -> None:
+        steps.append("fsync folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "fsync file")  # noqa: PTH112
+        fsync(descriptor)
+
+    def traced_replace(source: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", traced_fsync)
+    monkeypatch.setattr(Path, "replace", traced_replace)
+    write_file(tmp_path / "file", NEW)
+    assert steps == ["fsync file", "rename", "fsync folder"]
+
+
+def test_concurrent_writers_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    contents = [bytes([65 + i]) * 50_000 for i in range(8)]
+    write_file(path, contents[0])
+    done = threading.Event()
+    torn: list[bytes] = []
+
+    def read() -> None:
+        while not done.is_set():
+            seen = path.read_bytes()
+            if seen not in contents:
+                torn.append(seen[:10])
+
+    reader = threading.Thread(target=read)
+    writers = [threading.Thread(target=lambda c=c: [write_file(path, c) for _ in range(5)]) for c in contents]
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    reader.join()
+    assert not torn
+    assert path.read_bytes() in contents
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_make_folder_among_threads(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c"
+    errors: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            make_folder(path)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert path.is_dir()
+    (path / "kept").touch()
+    make_folder(path)
+    assert (path / "kept").exists()
+
+
+def test_make_folder_refuses_a_file_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(OSError, match="a"):
+        make_folder(tmp_path / "a" / "b")
+
+
+@given(st.data())
+def test_a_seal_notices_every_changed_byte(data: st.DataObject) -> None:
+    sealed = bytearray(seal(b'{\n "a": 1.25,\n "b": "x"\n}'))
+    assert unseal(bytes(sealed)) == b'{\n "a": 1.25,\n "b": "x"\n}'
+    sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(ValueError, match="SHA-256"):
+        unseal(bytes(sealed))

@@ -1,0 +1,221 @@
+"""The ledger: the files are the truth, and the database never tells anything else."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from store_samples import completed, finish
+
+from grownn_hpo.errors import Stopped
+from grownn_hpo.store import paths
+from grownn_hpo.store.attempts import Failure, claim_attempt, commit_result, record_failure, retract
+from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, open_ledger_file, read_ledger
+from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.trial import Segment
+
+SEGMENTS = [Segment(config, rung, seed) for config in (1, 2, 11) for rung in (1, 2) for seed in (0, 3)]
+
+
+@pytest.fixture
+def finished(folder: ArmFolder) -> ArmFolder:
+    """An arm with twelve finished segments, the last first, and no database."""
+    for i, segment in enumerate(reversed(SEGMENTS)):
+        finish(folder, segment, mean_return=i / 3, seconds=i + 0.5)
+    return folder
+
+
+def keep(folder: ArmFolder) -> dict[Segment, Entry]:
+    """The files' entries, put into the database."""
+    entries = read_ledger(folder).entries
+    database = open_ledger_file(folder.ledger_file)
+    database.replace(entries)
+    database.close()
+    return entries
+
+
+def unread(folder: ArmFolder) -> None:
+    """Makes every result.json unreadable without removing it: what is still known comes from the database."""
+    for _, attempt, _ in list(folder.all_attempts()):
+        (attempt / paths.RESULT).write_bytes(b"")
+
+
+def rows(folder: ArmFolder) -> dict[Segment, Entry]:
+    """What the database alone would tell."""
+    aside = folder.root.with_name("aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(folder.root, aside)
+    unread(ArmFolder(aside))
+    return read_ledger(ArmFolder(aside)).entries
+
+
+def test_nothing_is_known_of_an_arm_without_folders(folder: ArmFolder) -> None:
+    ledger = read_ledger(folder)
+    assert (ledger.entries, ledger.failures, ledger.disagreements) == ({}, {}, [])
+    assert not folder.root.exists()
+
+
+def test_files_alone_and_database_tell_the_same_in_the_ledgers_order(finished: ArmFolder) -> None:
+    from_files = read_ledger(finished).entries
+    assert list(from_files) == SEGMENTS
+    assert from_files[SEGMENTS[-1]] == Entry(completed(SEGMENTS[-1], 0.0), "a1", 0.5)
+    assert keep(finished) == from_files
+    assert list(rows(finished).items()) == list(from_files.items())
+    assert read_ledger(finished).results == {s: e.result for s, e in from_files.items()}
+
+
+def damage_missing(path: Path) -> None:
+    path.unlink()
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+
+
+def damage_garbage(path: Path) -> None:
+    path.write_bytes(b"this is no database " * 1000)
+
+
+def damage_header(path: Path) -> None:
+    path.write_bytes(b"\0" * 100 + path.read_bytes()[100:])
+
+
+def damage_middle(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = bytes(4096)
+    path.write_bytes(content)
+
+
+def damage_schema(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE segments (something TEXT)")
+    connection.close()
+
+
+DAMAGES = [damage_missing, damage_empty, damage_truncated, damage_garbage, damage_header, damage_middle, damage_schema]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_database_is_ignored_and_made_anew(finished: ArmFolder, damage: Callable[[Path], None]) -> None:
+    entries = keep(finished)
+    damage(finished.ledger_file)
+    assert read_ledger(finished).entries == entries
+    database = open_ledger_file(finished.ledger_file)
+    database.replace(entries)
+    database.close()
+    assert rows(finished) == entries
+
+
+def test_no_changed_byte_of_the_database_changes_the_ledger(finished: ArmFolder) -> None:
+    entries = keep(finished)
+    whole = finished.ledger_file.read_bytes()
+    start = whole.index(b'"mean_return"') - 200  # rows, not the empty part of a page
+    for i in range(start, start + 600, 9):
+        finished.ledger_file.write_bytes(whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :])
+        assert read_ledger(finished).entries == entries, i
+
+
+def test_a_database_behind_or_ahead_of_the_files(finished: ArmFolder) -> None:
+    entries = keep(finished)
+    new = Segment(1, 3, 0)
+    finish(finished, new)  # committed, and the driver was killed before it wrote the row
+    for segment in SEGMENTS[:2]:  # somebody deleted these
+        shutil.rmtree(finished.segment(segment))
+    expected = {s: e for s, e in entries.items() if s not in SEGMENTS[:2]} | {new: Entry(completed(new), "a1", 12.5)}
+    assert read_ledger(finished).entries == expected
+    keep(finished)
+    assert rows(finished) == expected
+
+
+def test_a_row_counts_only_for_the_attempt_it_names(finished: ArmFolder) -> None:
+    keep(finished)
+    segment = SEGMENTS[0]
+    (finished.segment(segment) / "a1").rename(finished.segment(segment) / "a2")
+    assert read_ledger(finished).entries[segment].attempt == "a2"
+
+
+def test_an_unwhole_result_did_not_happen(finished: ArmFolder) -> None:
+    path = finished.segment(SEGMENTS[3]) / "a1" / paths.RESULT
+    path.write_bytes(path.read_bytes()[:-1])
+    assert set(read_ledger(finished).entries) == set(SEGMENTS) - {SEGMENTS[3]}
+
+
+def test_attempts_that_differ_are_told_and_the_first_counts(finished: ArmFolder) -> None:
+    segment = SEGMENTS[0]
+    before = keep(finished)[segment]
+    finish(finished, segment, mean_return=before.result.mean_return or 0.0)
+    assert read_ledger(finished).disagreements == []
+    finish(finished, segment, mean_return=99.0)
+    ledger = read_ledger(finished)
+    assert ledger.entries[segment] == before
+    (line,) = ledger.disagreements
+    for part in (str(segment), "a1", "a3", "99.0", "not deterministic", "a1 counts"):
+        assert part in line
+
+
+def test_failures_are_known_also_beside_the_crash_they_led_to(folder: ArmFolder) -> None:
+    segment = SEGMENTS[0]
+    failures = [Failure(segment, f"cause {i}", "trace") for i in range(3)]
+    for failure in failures:
+        attempt = record_failure(folder, failure)
+    commit_result(attempt, completed(segment), None)
+    assert read_ledger(folder).failures == {segment: failures}
+    assert read_ledger(folder).entries[segment].seconds == 0.0
+
+
+def test_record_and_forget(finished: ArmFolder) -> None:
+    entries = keep(finished)
+    parent = finish(finished, Segment(1, 3, 0))
+    database = LedgerFile(finished.ledger_file)
+    database.record([entry_of(parent)])
+    database.record([entry_of(parent)])
+    assert rows(finished) == entries | {Segment(1, 3, 0): entry_of(parent)}
+    retract(parent)
+    database.forget(Segment(1, 3, 0))
+    database.forget(Segment(9, 9, 9))
+    database.close()
+    assert rows(finished) == read_ledger(finished).entries == entries
+
+
+def test_a_transaction_that_fails_leaves_nothing(finished: ArmFolder) -> None:
+    entries = keep(finished)
+    good = Entry(completed(Segment(1, 3, 0)), "a1", 1.0)
+    unstorable = Entry(completed(Segment(1, 4, 2**70)), "a1", 1.0)
+    database = LedgerFile(finished.ledger_file)
+    with pytest.raises(OverflowError):
+        database.record([good, unstorable])
+    database.record([])  # the connection still works
+    database.close()
+    assert rows(finished) == entries
+
+
+def test_storage_that_fails_stops_the_study(finished: ArmFolder) -> None:
+    keep(finished)
+    database = LedgerFile(finished.ledger_file)
+    database._connection.execute("PRAGMA max_page_count = 1")  # what a full disk is to SQLite
+    rows_to_add = [Entry(completed(Segment(c, 1, 0), detail="x" * 500), "a1", 1.0) for c in range(100, 160)]
+    with pytest.raises(Stopped, match=r"ledger\.db: the storage failed: .*full"):
+        database.record(rows_to_add)
+    database.close()
+    with pytest.raises(Stopped, match="storage failed"):
+        LedgerFile(finished.root / "no such folder" / "ledger.db")
+
+
+def test_reading_changes_nothing(finished: ArmFolder) -> None:
+    keep(finished)
+    claim_attempt(finished, Segment(5, 1, 0))
+
+    def state() -> dict[str, bytes | None]:
+        return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(finished.root.rglob("*"))}
+
+    before = state()
+    read_ledger(finished)
+    assert state() == before

@@ -7,9 +7,9 @@ configurations and arms meet the same episodes, so that comparing them is paired
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
+import math
 import resource
 import socket
 import time
@@ -27,12 +27,13 @@ from grownn_hpo.spec import Arm, PPOSettings
 from grownn_hpo.store.arm import Configuration
 from grownn_hpo.store.attempts import Committed, Measured, claim_attempt, commit_result, committed, intact_checkpoint
 from grownn_hpo.store.checkpoint import read_checkpoint, write_checkpoint
+from grownn_hpo.store.commit import STORAGE_ERRORS
 from grownn_hpo.store.curve import Tick, append_point, append_tick, read_curve
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status
 
-# The storage's fault, not the configuration's: the study stops and can go on once there is room.
-STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE))
+# More environments evaluate no faster in one process, and a NetHack takes a while to build.
+MOST_EVALUATORS = 8
 
 
 class Stream(StrEnum):
@@ -123,7 +124,7 @@ class SegmentRun:
         agent = self._starting_agent()
         growth = self._grow(agent)
         detail = checkpoint_sha256 = None
-        evaluators = min(task.envs, arm.evaluation.episodes)
+        evaluators = min(task.envs, arm.evaluation.episodes, MOST_EVALUATORS)
         with (
             VectorEnv(self._env, task.kwargs, task.envs, self._seed(Stream.ENVIRONMENTS)) as environments,
             VectorEnv(self._env, task.kwargs, evaluators, self._seed(Stream.EVALUATION)) as evaluation,
@@ -145,9 +146,10 @@ class SegmentRun:
             except ppo.Diverged as error:
                 detail = str(error)
             self._training_seconds = time.perf_counter() - began - self._evaluation_seconds
-        last = None
-        if detail is None:
-            last = read_curve(self.attempt)[-1]
+        last = read_curve(self.attempt)[-1] if detail is None else None
+        if last is not None and not math.isfinite(last.mean_return):
+            detail, last = f"the last evaluation's mean return is {last.mean_return}", None
+        if last is not None:
             tensors, counters = ppo.agent_state(agent)
             checkpoint_sha256 = write_checkpoint(self.attempt, tensors, self._meta(counters))
         return SegmentResult(

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TINY, Grownn, command, surroundings
+from program import TINY, Grownn, command, surroundings
 
 from grownn_hpo.store.paths import ArmFolder
 
@@ -220,6 +220,13 @@ def test_a_changed_study_file_is_refused_with_the_difference(grownn: Grownn, tin
     assert "ppo.n_steps: recorded 32, given 64" in done.stderr
     after = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_limits_may_change(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
+    done = grownn("run", tiny, "--workers", 0, "--set", "search.trials=1", "--set", "limits.attempts=7")
+    assert done.returncode == 0, done.stderr
+    assert "attempts: 7" in (tmp_path / "results/tiny/grown-3/study.yaml").read_text()
 
 
 def test_an_unknown_study_and_arm_are_named(grownn: Grownn, tiny: Path) -> None:

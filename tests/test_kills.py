@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Grownn, command, surroundings
+from program import Grownn, command, surroundings
 
 
 def kill_tree(process: subprocess.Popen[bytes], generator: random.Random) -> None:

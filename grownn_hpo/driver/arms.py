@@ -84,7 +84,7 @@ def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -
     now = environment() if new else {}
     for each in new:
         create_arm(each.folder, _with_lookahead(each.arm, workers), now)
-    return tuple(OpenArm(read_arm(each.folder), each.folder) for each in opened)
+    return tuple(OpenArm(_with_limits(each), each.folder) for each in opened)
 
 
 def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ...]:
@@ -154,6 +154,17 @@ def _refuse_difference(given: OpenArm, file: str) -> None:
             f"Go on with what is recorded: grownn resume {root}. More trials: grownn extend {root} --trials N."
             " Begin anew: another name, or another --results"
         )
+
+
+def _with_limits(given: OpenArm) -> Arm:
+    """The arm as recorded, but with the limits given now: they may change, for they change no result."""
+    recorded = read_arm(given.folder)
+    if recorded.limits == given.arm.limits:
+        return recorded
+    arm = recorded.model_copy(update={"limits": given.arm.limits})
+    with Lease(given.folder.lease_file):
+        record_arm(given.folder, arm)
+    return arm
 
 
 def _refuse_unwritable(results: Path) -> None:

@@ -18,6 +18,7 @@ from grownn_hpo.driver.run import ArmRun
 from grownn_hpo.errors import Stopped
 from grownn_hpo.search.space import Plain
 from grownn_hpo.search.suggest import Basis, fingerprint, suggest
+from grownn_hpo.store.commit import STORAGE_ERRORS
 from grownn_hpo.trial import Segment
 
 Tell = Callable[[str], None]
@@ -52,6 +53,15 @@ class Suggestion:
 
 def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: threading.Event) -> Pace:
     """Drive the arms until all are complete; raises Stopped when `stop` is set, or when the storage fails."""
+    try:
+        return _drive(runs, dispatcher, tell, stop)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        raise Stopped(f"the storage failed: {error}") from error
+
+
+def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: threading.Event) -> Pace:
     pace = Pace()
     in_flight: dict[str, tuple[ArmRun, Segment]] = {}
     asked: dict[tuple[str, int], tuple[ArmRun, Future[Suggestion]]] = {}

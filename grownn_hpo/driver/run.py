@@ -24,7 +24,7 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.lease import Lease
-from grownn_hpo.store.ledger import Entry, entry_of, open_ledger_file, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 ENTRY = "grownn_hpo.segment:attempt"
@@ -58,7 +58,7 @@ class ArmRun:
         try:
             sweep_temporaries(self.folder)
             self.ledger = read_ledger(self.folder)
-            self._file = open_ledger_file(self.folder.ledger_file)
+            self._file = LedgerFile(self.folder.ledger_file)
             self._file.replace(self.ledger.entries)
             self.brackets = read_brackets(self.folder)
             self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)

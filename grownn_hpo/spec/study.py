@@ -112,14 +112,13 @@ def resolve(raw: dict[str, JsonValue], file: str) -> tuple[Arm, ...]:
 def arm_document(arm: Arm) -> str:
     """`arm` as a study file of its own, everything spelled out; `resolve` gives back an equal arm."""
     dumped = arm.model_dump(mode="json", exclude_none=True)
-    rungs = dumped.pop("rungs")
-    own = {"name": dumped.pop("study"), **dumped, "arms": {arm.name: {"rungs": rungs}}}
-    own["name"] = arm.study
-    return document.render(own)
+    study, name, rungs = (dumped.pop(key) for key in ("study", "name", "rungs"))
+    return document.render({"name": study, **dumped, "arms": {name: {"rungs": rungs}}})
 
 
 def differences(recorded: Arm, given: Arm) -> list[str]:
-    """Where two arms differ, a line each: key, the value recorded, the value given."""
+    """Where two arms differ, a line each: key, recorded value, given value. `limits` may: they change no result."""
+    given = given.model_copy(update={"limits": recorded.limits})
     if given.search.lookahead == "auto":  # resolved once, when the study was created
         search = given.search.model_copy(update={"lookahead": recorded.search.lookahead})
         given = given.model_copy(update={"search": search})

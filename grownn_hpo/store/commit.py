@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp"
 """How temporary names end; such a file is never read, and may be removed whenever no driver runs."""
 
+
+STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE))
+"""The storage's fault, not the configuration's: the study stops, and can go on once there is room."""
 
 _SEAL = ',\n "sha256": "{}"\n}}\n'
 _SEAL_LENGTH = len(_SEAL.format("0" * 64))

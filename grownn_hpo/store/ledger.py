@@ -194,11 +194,6 @@ class LedgerFile:
         self._connection.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def open_ledger_file(path: Path) -> LedgerFile:
-    """The ledger's database at `path`, made anew where what is there cannot be opened; Stopped if that cannot be."""
-    return LedgerFile(path)
-
-
 def _row_sha256(attempt: str, result: str, seconds: float) -> str:
     return hashlib.sha256(f"{attempt} {seconds!r} {result}".encode()).hexdigest()
 

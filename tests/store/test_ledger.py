@@ -13,7 +13,7 @@ from store_samples import completed, finish
 from grownn_hpo.errors import Stopped
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Failure, claim_attempt, commit_result, record_failure, retract
-from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, open_ledger_file, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment
 
@@ -31,7 +31,7 @@ def finished(folder: ArmFolder) -> ArmFolder:
 def keep(folder: ArmFolder) -> dict[Segment, Entry]:
     """The files' entries, put into the database."""
     entries = read_ledger(folder).entries
-    database = open_ledger_file(folder.ledger_file)
+    database = LedgerFile(folder.ledger_file)
     database.replace(entries)
     database.close()
     return entries
@@ -108,7 +108,7 @@ def test_a_damaged_database_is_ignored_and_made_anew(finished: ArmFolder, damage
     entries = keep(finished)
     damage(finished.ledger_file)
     assert read_ledger(finished).entries == entries
-    database = open_ledger_file(finished.ledger_file)
+    database = LedgerFile(finished.ledger_file)
     database.replace(entries)
     database.close()
     assert rows(finished) == entries

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
 
@@ -61,15 +60,8 @@ class Display:
 def status_view(status: ArmStatus) -> RenderableType:
     """An arm's status for a terminal."""
     rungs = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in (
-        ("rung", "right"),
-        ("depth", "right"),
-        ("env steps", "right"),
-        ("trials", "left"),
-        ("", "left"),
-    ):
-        rungs.add_column(name, justify="right" if justify == "right" else "left")
-    rungs.add_column("failed", justify="right")
+    for name in ("rung", "depth", "env steps", "trials", "", "failed"):
+        rungs.add_column(name, justify="left" if name in ("trials", "") else "right")
     for rung in status.rungs:
         rungs.add_row(
             str(rung.rung),
@@ -120,13 +112,3 @@ def status_line(status: ArmStatus) -> str:
     elif not status.driven_by:
         parts.append("not running")
     return ", ".join(parts)
-
-
-@contextlib.contextmanager
-def quiet_cursor(console: Console) -> Iterator[None]:
-    """Leave the terminal as it was found, also after an interrupt."""
-    try:
-        yield
-    finally:
-        if console.is_terminal:
-            console.show_cursor(True)

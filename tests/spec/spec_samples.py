@@ -125,7 +125,7 @@ def arms(draw: st.DrawFn) -> Arm:
                 max_grad_norm=positive,
                 adam_eps=positive,
                 normalize_advantage=st.booleans(),
-                normalize_observations=st.booleans(),
+                normalize_observations=st.just(False) if network.kind == "minihack-cnn" else st.booleans(),
                 normalize_rewards=st.booleans(),
                 anneal_learning_rate=st.booleans(),
                 initial_log_std=numbers,

@@ -315,3 +315,11 @@ def test_no_override_gives_anything_but_an_input_error_or_a_study(override: str)
         path = Path(folder) / "study.yaml"
         path.write_text(render(SMALL))
         assert isinstance(outcome(lambda: load_study(str(path), [override])), Study | InputError)
+
+
+def test_a_map_of_characters_is_not_normalised() -> None:
+    raw = small()
+    raw["network"]["kind"] = "minihack-cnn"
+    raw["ppo"]["normalize_observations"] = True
+    with pytest.raises(InputError, match=r"ppo\.normalize_observations = True: .*must be false for minihack-cnn"):
+        resolve(raw, "x.yaml")

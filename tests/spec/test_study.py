@@ -196,7 +196,6 @@ def test_differences_name_key_recorded_and_given() -> None:
     assert differences(recorded, resolve(raw, "f")[0]) == [
         "space.hyperparameters[0].upper: recorded 4, given 4.0",
         "ppo.learning_rate: recorded 0.0003, given 0.001",
-        "limits.memory_gib: recorded None, given 4.0",
         "rungs[1].depth: recorded 2, given 3",
         "seeds[2]: recorded nothing, given 2",
     ]

@@ -1,0 +1,75 @@
+"""Attempts that raise, crash, hang or take all memory cost themselves alone; what fails for good is a crashed trial."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import pytest
+from program import TINY, Grownn
+
+UNLUCKY = TINY.replace("CartPole-v1", "unlucky:Unlucky-v0")
+
+
+def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, workers: int = 2) -> str:
+    """Runs the unlucky tiny study; what it said."""
+    (folder / "unlucky.yaml").write_text(UNLUCKY)
+    overrides = [part for limit in limits for part in ("--set", limit)]
+    done = grownn(
+        *("run", "unlucky.yaml", "--workers", workers, *overrides),
+        UNLUCKY=f"{what}:{times}:{folder}",
+        PYTHONPATH=os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))),
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(folder.glob("unlucky-*"))) == times, "the misfortune did not strike"
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "limits", "told"),
+    [
+        ("raise", (), "RuntimeError: the cart fell off the table"),
+        ("segfault", (), "SIGSEGV"),
+        ("sleep", ("limits.stalled_seconds=3",), "no progress for"),
+        ("spin", ("limits.stalled_seconds=3",), "no progress for"),
+        ("memory", ("limits.memory_gib=1",), "out of memory"),
+    ],
+)
+def test_a_misfortune_costs_its_attempt_alone(
+    grownn: Grownn, tmp_path: Path, undisturbed: str, what: str, limits: tuple[str, ...], told: str
+) -> None:
+    said = run(grownn, tmp_path, what, 2, *limits)
+    assert told in said
+    assert said.count("it is tried again") == 2
+    assert grownn("table", "results/tiny").stdout == undisturbed
+    kept = list(tmp_path.glob("results/tiny/grown-3/segments/*/*/*/*/failure.json"))
+    assert len(kept) == 2
+    assert told in kept[0].read_text()
+
+
+def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_path: Path) -> None:
+    said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6")
+    assert "crashed (RuntimeError: the cart fell off the table)" in said
+    rows = list(csv.DictReader(io.StringIO(grownn("table", "results/tiny").stdout)))
+    crashed = {row["config"] for row in rows if row["status"] == "crashed"}
+    assert crashed == {"1", "2", "3"}
+    assert {row["rung"] for row in rows} == {"1"}
+    exported = grownn("export", "results/tiny")
+    assert exported.returncode == 1
+    assert "no trial has completed" in exported.stderr
+    page = grownn("report", "results/tiny")
+    assert page.returncode == 0, page.stderr
+    assert "the cart fell off the table" in (tmp_path / page.stdout.strip()).read_text()
+
+
+@pytest.mark.parametrize("reward", ["nan", "1e308"])
+def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn, tmp_path: Path, reward: str) -> None:
+    run(grownn, tmp_path, reward, 1)
+    rows = list(csv.DictReader(io.StringIO(grownn("table", "results/tiny").stdout)))
+    diverged = [row for row in rows if row["status"] == "diverged"]
+    assert len(diverged) == 1
+    assert diverged[0]["mean_return"] == diverged[0]["checkpoint_sha256"] == ""
+    assert int(diverged[0]["env_steps"]) < 512
+    assert diverged[0]["config"] not in {row["config"] for row in rows if row["rung"] == "2"}

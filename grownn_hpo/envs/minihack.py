@@ -17,7 +17,7 @@ from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from grownn_hpo.envs import catalogue
-from grownn_hpo.envs.single import Transition
+from grownn_hpo.envs.interface import Transition
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.spec import Characters, Discrete, Spaces
 

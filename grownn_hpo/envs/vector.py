@@ -17,7 +17,8 @@ import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from grownn_hpo.envs.single import Single, Transition, open_env
+from grownn_hpo.envs.interface import Single, Transition
+from grownn_hpo.envs.opening import open_env
 from grownn_hpo.spec import Characters, Discrete
 
 
@@ -117,12 +118,6 @@ class VectorEnv:
     def n(self) -> int:
         return len(self.members)
 
-    def restart(self, seed: int) -> None:
-        """Count episodes from 0 again, under `seed`; a `reset` must follow."""
-        self.seed = seed
-        self._next = [0] * len(self)
-        self._running = False
-
     def reset(self) -> NDArray[Any]:
         """Begin the next episode everywhere: observations [N, *O]. A running episode is left unfinished."""
         observations = self.blank()
@@ -139,10 +134,10 @@ class VectorEnv:
         Raises:
             ValueError: the actions' shape, or an action that is none of the n.
             FloatingPointError: an action is not finite.
-            RuntimeError: there was no `reset` since the start, the last `restart` or the last `play`.
+            RuntimeError: there was no `reset` since the start, or the last `play`.
         """
         if not self._running:
-            raise RuntimeError("no episode is running: call reset() first (also after restart() and play())")
+            raise RuntimeError("no episode is running: call reset() first (also after play())")
         self.check(actions, len(self))
         observations = self.blank()
         rewards = np.empty(len(self), np.float64)

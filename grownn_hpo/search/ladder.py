@@ -158,17 +158,6 @@ def plan(ladder: Ladder, brackets: Brackets, outcomes: Outcomes) -> Plan:
     return Plan(tuple(needed), missing)
 
 
-def promoted(ladder: Ladder, bracket: int, rung: int, brackets: Brackets, outcomes: Outcomes) -> tuple[int, ...] | None:
-    """The configurations on `rung` of `bracket`, best first (rung 1: by number); None while that is undecided.
-
-    The budget plays no part here: these are all who would go on if it were extended.
-    """
-    for decided in _climb(ladder, bracket, brackets, outcomes):
-        if decided.rung == rung:
-            return tuple(trial.config for trial in decided.members)
-    return None
-
-
 def observations_for(ladder: Ladder, bracket: int, outcomes: Outcomes) -> tuple[tuple[Trial, Outcome], ...]:
     """What `bracket` is suggested from, in ladder order; complete as soon as a plan asks to suggest it."""
     learned = ladder.learned_rungs()

@@ -94,12 +94,6 @@ def all_configurations(space: ConfigurationSpace) -> tuple[Configuration, ...] |
     return tuple(_allowed(space, values))
 
 
-def space_size(space: ConfigurationSpace) -> int | None:
-    """How many configurations there are; None when they are not `COUNTABLE`."""
-    everything = all_configurations(space)
-    return None if everything is None else len(everything)
-
-
 def is_active(space: ConfigurationSpace, name: str, chosen: Mapping[str, Any]) -> bool:
     """Whether hyperparameter `name` is active under the values `chosen` for those before it (`NotSet`: inactive)."""
     return all(condition.satisfied_by_value(chosen) for condition in space.parent_conditions_of[name])

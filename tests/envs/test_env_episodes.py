@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grownn_hpo.envs import Episodes, VectorEnv, play, random_policy
-from grownn_hpo.envs.single import open_env
+from grownn_hpo.envs.opening import open_env
 from grownn_hpo.envs.vector import Purpose, episode_seeds
 
 COUNTDOWN = "toy_envs:Countdown-v0"

@@ -16,7 +16,6 @@ from grownn_hpo.search.ladder import (
     needed_segments,
     observations_for,
     plan,
-    promoted,
     rung_progress,
     spent,
 )
@@ -198,14 +197,12 @@ def test_the_papers_ladder_unfolds_bracket_by_bracket() -> None:
     now = plan(PAPER, {1: 10}, outcomes)
     assert now.needed == tuple(Trial(config, 2) for config in range(2, 9))
     assert now.suggest == 2
-    assert promoted(PAPER, 1, 2, {1: 10}, outcomes) == (8, 7, 6, 5, 4, 3, 2)
-    assert promoted(PAPER, 1, 3, {1: 10}, outcomes) is None
 
 
 def test_equal_costs_go_to_the_lower_number() -> None:
     ladder = Ladder((3, 1), trials=4)
     outcomes = {Trial(3, 1): completed(1.0), Trial(2, 1): completed(1.0), Trial(1, 1): completed(2.0)}
-    assert promoted(ladder, 1, 2, {1: 3}, outcomes) == (2,)
+    assert plan(ladder, {1: 3}, outcomes).needed == (Trial(2, 2),)
 
 
 def test_a_budget_that_ends_inside_a_rung_runs_the_best_promotions() -> None:

@@ -234,3 +234,43 @@ def test_an_unknown_study_and_arm_are_named(grownn: Grownn, tiny: Path) -> None:
     assert "it has grown-3" in grownn("run", tiny, "--arm", "static-9").stderr
     assert grownn("table", "nowhere").returncode == 2
     assert grownn("run").returncode == 2
+
+
+RICH = """\
+space:
+  hyperparameters:
+    - {name: learning_rate, type: normal_float, mu: 0.001, sigma: 0.001, lower: 0.0001, upper: 0.01, log: true,
+       default_value: 0.001}
+    - {name: n_epochs, type: uniform_int, lower: 1, upper: 8, log: true, default_value: 2}
+    - {name: normalize_rewards, type: categorical, choices: [true, false], default_value: true}
+    - {name: normalize_advantage, type: categorical, choices: [true, false], default_value: true}
+    - {name: gamma, type: ordinal, sequence: [0.9, 0.95, 0.99], default_value: 0.95}
+    - {name: clip_range, type: constant, value: 0.25}
+    - {name: ent_coef, type: uniform_float, lower: 0.0, upper: 0.1, default_value: 0.01}
+  conditions:
+    - {type: EQ, child: ent_coef, parent: normalize_advantage, value: true}
+  forbiddens:
+    - type: AND
+      clauses:
+        - {type: EQUALS, name: normalize_rewards, value: true}
+        - {type: EQUALS, name: gamma, value: 0.9}
+ppo:"""
+
+
+def test_whatever_configspace_can_express_works_in_a_study(grownn: Grownn, tmp_path: Path) -> None:
+    head, rest = TINY.split("space:\n")
+    (tmp_path / "rich.yaml").write_text(head + RICH + rest.partition("ppo:")[2])
+    done = grownn("run", "rich.yaml", "--workers", 2, "--set", "search.trials=18")
+    assert done.returncode == 0, done.stderr
+    found = rows(grownn("table", "results/tiny").stdout)
+    configurations = {row["config"]: row for row in found}
+    assert len(configurations) == 9
+    for row in configurations.values():
+        assert (row["ent_coef"] == "") == (row["normalize_advantage"] == "False")
+        assert (row["normalize_rewards"], row["gamma"]) != ("True", "0.9")
+        assert row["clip_range"] == "0.25"
+        assert 1 <= int(row["n_epochs"]) <= 8
+    assert len({row["normalize_advantage"] for row in configurations.values()}) == 2
+    as_json = json.loads(grownn("table", "results/tiny", "--format", "json").stdout)
+    assert [row["ent_coef"] is None for row in as_json] == [row["ent_coef"] == "" for row in found]
+    assert [row["mean_return"] for row in as_json] == [float(row["mean_return"]) for row in found]

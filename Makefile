@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check kills lock wheel clean
+.PHONY: demo test check kills large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	@echo "Next: open results/demo/report/index.html; $(BIN)/grownn table results/demo; $(BIN)/grownn studies"
 
 test: $(DEVELOPED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: $(DEVELOPED)
 	$(BIN)/ruff format --check .
@@ -28,11 +28,16 @@ check: $(DEVELOPED)
 kills: $(DEVELOPED)
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
 
+# Benchmarks.
+large-arm: $(DEVELOPED)
+	$(BIN)/python benchmarks/large_arm.py
+
 wheel: $(DEVELOPED)
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
 lock: $(DEVELOPED)
-	$(BIN)/pip freeze --all --exclude-editable | sed 's/+cpu$$//' > constraints.txt
+	{ head -1 constraints.txt; $(BIN)/pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
+	mv constraints.new constraints.txt
 
 clean:
 	rm -rf .venv dist

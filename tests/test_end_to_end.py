@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from program import TINY, Grownn, command, surroundings
 
+from grownn_hpo.driver.arms import NVIDIA_DRIVER
 from grownn_hpo.store.paths import ArmFolder
 
 
@@ -187,12 +188,21 @@ BAD = {
         "at least 1",
         lambda t: t.replace("env_steps: 512, depth: 1", "env_steps: -512, depth: 1"),
     ),
+    "a GPU that is not there": (
+        "device = 'cuda'",
+        "no NVIDIA driver",
+        lambda t: t.replace("seed: 3", "seed: 3\ndevice: cuda"),
+    ),
     "a wrong network": (
         "network.kind = 'minihack-cnn'",
         "use mlp",
         lambda t: t.replace("kind: mlp", "kind: minihack-cnn"),
     ),
 }
+
+
+if NVIDIA_DRIVER.exists():
+    del BAD["a GPU that is not there"]
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -227,6 +237,19 @@ def test_limits_may_change(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
     done = grownn("run", tiny, "--workers", 0, "--set", "search.trials=1", "--set", "limits.attempts=7")
     assert done.returncode == 0, done.stderr
     assert "attempts: 7" in (tmp_path / "results/tiny/grown-3/study.yaml").read_text()
+
+
+def test_another_environment_is_told_and_gone_on_in_only_knowingly(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
+    recorded = tmp_path / "results/tiny/grown-3/environment.json"
+    content = json.loads(recorded.read_text())
+    content["packages"]["torch"] = "1.0"
+    recorded.write_text(json.dumps(content))
+    for args in (("resume", "results/tiny"), ("run", tiny, "--set", "search.trials=1")):
+        done = grownn(*args)
+        assert done.returncode == 2
+        assert "torch: was '1.0', is '2." in done.stderr
+    assert grownn("resume", "results/tiny", "--accept-environment").returncode == 0
 
 
 def test_an_unknown_study_and_arm_are_named(grownn: Grownn, tiny: Path) -> None:

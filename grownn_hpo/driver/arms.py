@@ -19,6 +19,8 @@ from grownn_hpo.store.arm import Bracket, create_arm, read_arm, read_environment
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
 
 @dataclass(frozen=True, slots=True)
 class OpenArm:
@@ -43,6 +45,9 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
     from grownn_hpo.search.space import check_space
 
     for arm in arms:
+        if arm.device == "cuda" and not NVIDIA_DRIVER.exists():
+            rule = "this machine has no NVIDIA driver: use auto, which takes a GPU where there is one, or cpu"
+            raise InputError(Fault(study.file, "device", arm.device, rule))
         check_space(arm.space, arm.ppo, arm.ppo.n_steps * arm.task.envs, study.file)
     seen = {}
     for arm in arms:
@@ -98,7 +103,8 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
             listed = "\n  ".join(changed)
             raise InputError(
                 f"{folder.root}: was begun in another environment, in which equal segments may give other bits:\n"
-                f"  {listed}\nGo back to that environment, or go on knowingly with --accept-environment"
+                f"  {listed}\nGo back to that environment, or go on knowingly:"
+                f" grownn resume {folder.root} --accept-environment"
             )
     return tuple(OpenArm(read_arm(folder), folder) for folder in folders)
 

@@ -91,9 +91,8 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
             if complete:
                 return pace
             if stop.is_set():
-                raise Stopped(
-                    f"stopped with {len(in_flight)} segments under way; they begin anew when the study goes on"
-                )
+                under_way = len(dispatcher.running())
+                raise Stopped(f"stopped with {under_way} segments under way; they begin anew when the study goes on")
             endings = dispatcher.wait(0.1 if asked else 1.0)
             ended_at = time.perf_counter() if endings else None
             for key, ending in endings:

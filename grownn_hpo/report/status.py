@@ -9,7 +9,7 @@ from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, r
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
 from grownn_hpo.store.arm import Bracket, read_arm, read_brackets
-from grownn_hpo.store.curve import read_ticks
+from grownn_hpo.store.curve import Tick, read_ticks
 from grownn_hpo.store.ledger import Ledger, read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Outcome, Segment, Status, Trial, outcomes_of
@@ -124,9 +124,9 @@ def _running(folder: ArmFolder, arm: Arm, needed: Iterable[Segment]) -> Iterable
             continue
         ticks = read_ticks(attempt)
         start = arm.env_steps_before(segment.rung)
-        speed = None
-        if len(ticks) > 1 and ticks[-1].seconds > ticks[0].seconds:
-            speed = (ticks[-1].env_steps - ticks[0].env_steps) / (ticks[-1].seconds - ticks[0].seconds)
+        first = ticks[0] if len(ticks) > 1 else Tick(start, 0.0, None)  # the first rollout has the start-up in it
+        spent = ticks[-1].seconds - first.seconds if ticks else 0.0
+        speed = (ticks[-1].env_steps - first.env_steps) / spent if spent > 0 else None
         yield Running(
             segment=segment,
             env_steps=ticks[-1].env_steps - start if ticks else 0,

@@ -232,6 +232,17 @@ def test_a_changed_study_file_is_refused_with_the_difference(grownn: Grownn, tin
     assert after == before
 
 
+def test_an_edited_record_is_refused_with_the_difference(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
+    recorded = tmp_path / "results/tiny/grown-3/study.yaml"
+    recorded.write_text(recorded.read_text().replace("n_steps: 32", "n_steps: 64"))
+    for args in (("resume", "results/tiny"), ("extend", "results/tiny", "--trials", 5)):
+        done = grownn(*args)
+        assert done.returncode == 2
+        assert "study.yaml: was edited after the study began" in done.stderr
+        assert "ppo.n_steps: recorded 32, given 64" in done.stderr
+
+
 def test_limits_may_change(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
     assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
     done = grownn("run", tiny, "--workers", 0, "--set", "search.trials=1", "--set", "limits.attempts=7")

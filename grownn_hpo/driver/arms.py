@@ -15,7 +15,7 @@ from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters
 from grownn_hpo.spec.study import Study, differences
-from grownn_hpo.store.arm import Bracket, create_arm, read_arm, read_environment, record_arm, write_bracket
+from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, read_environment, record_arm, write_bracket
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
 
@@ -106,7 +106,7 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
                 f"  {listed}\nGo back to that environment, or go on knowingly:"
                 f" grownn resume {folder.root} --accept-environment"
             )
-    return tuple(OpenArm(read_arm(folder), folder) for folder in folders)
+    return tuple(OpenArm(_recorded(folder), folder) for folder in folders)
 
 
 def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -> OpenArm:
@@ -127,7 +127,7 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
         _refuse_unwritable(results)
         write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
         create_arm(folder, derived, environment())
-    return OpenArm(read_arm(folder), folder)
+    return OpenArm(_recorded(folder), folder)
 
 
 def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
@@ -150,8 +150,22 @@ def _holds_something_else(folder: ArmFolder) -> bool:
     return folder.root.is_symlink() or not all(name.startswith(own) for name in names)
 
 
+def _recorded(folder: ArmFolder) -> Arm:
+    """The arm in a folder; InputError if its study file was edited into one that its results do not belong to."""
+    arm, created = read_arm(folder), created_arm(folder)
+    if created is not None:
+        budget = created.search.model_copy(update={"trials": arm.search.trials})  # `extend` raises it
+        if lines := differences(created.model_copy(update={"search": budget}), arm):
+            listed = "\n  ".join(lines)
+            raise InputError(
+                f"{folder.study_file}: was edited after the study began:\n  {listed}\n"
+                "Its results belong to what was recorded: put that back, or begin anew under another name"
+            )
+    return arm
+
+
 def _refuse_difference(given: OpenArm, file: str) -> None:
-    lines = differences(read_arm(given.folder), given.arm)
+    lines = differences(_recorded(given.folder), given.arm)
     if lines:
         listed = "\n  ".join(lines)
         root = given.folder.root
@@ -164,7 +178,7 @@ def _refuse_difference(given: OpenArm, file: str) -> None:
 
 def _with_limits(given: OpenArm) -> Arm:
     """The arm as recorded, but with the limits given now: they may change, for they change no result."""
-    recorded = read_arm(given.folder)
+    recorded = _recorded(given.folder)
     if recorded.limits == given.arm.limits:
         return recorded
     arm = recorded.model_copy(update={"limits": given.arm.limits})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from grownn_hpo.errors import GrowNNError, InputError
 from grownn_hpo.spec import Arm
@@ -28,12 +28,14 @@ class Bracket:
 
 
 _BRACKET = TypeAdapter(Bracket)
+_CREATED = "arm"
 
 
 def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
     """Lay out a new arm's folder; the study file, written last, makes it one."""
     make_folder(folder.root)
-    write_file(folder.environment_file, json.dumps(environment, indent=1).encode())
+    content = environment | {_CREATED: arm.model_dump(mode="json")}
+    write_file(folder.environment_file, json.dumps(content, indent=1).encode())
     record_arm(folder, arm)
 
 
@@ -50,8 +52,20 @@ def read_arm(folder: ArmFolder) -> Arm:
     return arms[0]
 
 
+def created_arm(folder: ArmFolder) -> Arm | None:
+    """The arm as it was when its folder was created, whatever became of its study file; None if that was lost."""
+    try:
+        return Arm.model_validate_json(json.dumps(_environment(folder)[_CREATED]))
+    except (KeyError, ValidationError):
+        return None
+
+
 def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
     """What the arm was created with: versions, CPU, git commit; empty if that was lost."""
+    return {key: value for key, value in _environment(folder).items() if key != _CREATED}
+
+
+def _environment(folder: ArmFolder) -> dict[str, JsonValue]:
     try:
         content = json.loads(folder.environment_file.read_text())
     except (OSError, ValueError):

@@ -12,9 +12,11 @@ from grownn_hpo.store.arm import (
     Bracket,
     configurations_of,
     create_arm,
+    created_arm,
     read_arm,
     read_brackets,
     read_environment,
+    record_arm,
     sweep_temporaries,
     write_bracket,
 )
@@ -95,3 +97,14 @@ def test_sweeping_removes_temporaries_alone(folder: ArmFolder) -> None:
         (parent / f"study.yaml.0123abcd{TEMPORARY}").touch()
     sweep_temporaries(folder)
     assert set(folder.root.rglob("*")) == kept
+
+
+def test_the_arm_as_created_is_kept_apart_from_the_environment(folder: ArmFolder) -> None:
+    arm = load_study("ant").arms[0]
+    create_arm(folder, arm, {"python": "3.11.7"})
+    record_arm(folder, arm.model_copy(update={"seed": arm.seed + 1}))
+    assert created_arm(folder) == arm
+    assert read_arm(folder).seed == arm.seed + 1
+    for content in ('{"python": "3.11.7"}', '{"arm": 5}', "{", "[]"):
+        folder.environment_file.write_text(content)
+        assert created_arm(folder) is None

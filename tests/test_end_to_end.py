@@ -232,6 +232,13 @@ def test_a_changed_study_file_is_refused_with_the_difference(grownn: Grownn, tin
     assert after == before
 
 
+def test_a_recorded_study_file_gives_the_same_again(grownn: Grownn, tiny: Path) -> None:
+    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=2").returncode == 0
+    recorded = "results/tiny/grown-3/study.yaml"
+    assert grownn("run", recorded, "--workers", 0, "--results", "again").returncode == 0
+    assert grownn("table", "again/tiny").stdout == grownn("table", "results/tiny").stdout
+
+
 def test_an_edited_record_is_refused_with_the_difference(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
     assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
     recorded = tmp_path / "results/tiny/grown-3/study.yaml"

@@ -200,7 +200,7 @@ def environment(record: ArmRecord) -> Table:
 
 def commands(records: Sequence[ArmRecord]) -> list[str]:
     """What to type to get the same ledgers again, under the versions that the page lists."""
-    return [f"grownn run {record.arm.study} --arm {record.arm.name}" for record in records]
+    return [f"grownn run results/{r.arm.study}/{r.arm.name}/study.yaml --results again" for r in records]
 
 
 def _differences(record: ArmRecord) -> list[float]:

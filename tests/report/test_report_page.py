@@ -89,7 +89,7 @@ def test_a_finished_study_of_two_arms(grown: ArmRecord, static: ArmRecord, tmp_p
     grew = sum(result.growth_difference is not None for result in grown.results)
     assert f"{grew} segments began by growing" in reader.text
     assert "before and after was exactly 0." in reader.text
-    assert "grownn run room-random-10x10 --arm static-4" in reader.text
+    assert "grownn run results/room-random-10x10/static-4/study.yaml --results again" in reader.text
     assert "worker lost" in reader.text
     assert "cpu.model" in reader.text
     # It opens offline, and what it links to is beside it.

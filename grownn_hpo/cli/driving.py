@@ -55,7 +55,8 @@ def drive_arms(
         for status in statuses():
             console.print(status_line(status), soft_wrap=True)
     if next_steps:
-        console.print(f"Next: grownn report {path}; grownn export {path} -o incumbent.yaml", soft_wrap=True)
+        arm = opened[0].folder.root if len(opened) == 1 else f"{path}/ARM"
+        console.print(f"Next: grownn report {path}; grownn export {arm} -o incumbent.yaml", soft_wrap=True)
 
 
 @contextlib.contextmanager

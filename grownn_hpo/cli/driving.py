@@ -30,9 +30,9 @@ def count(workers: int | None) -> int:
 
 
 def drive_arms(
-    opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False, next_steps: bool = True
+    opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False, summary: bool = True
 ) -> None:
-    """Drive the arms to their end, with a live view; raises Stopped with what to type next."""
+    """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
@@ -52,11 +52,11 @@ def drive_arms(
                 except Stopped as error:
                     raise Stopped(f"{error}\nGo on with: grownn resume {path}") from None
             console.print(pace.told(), soft_wrap=True)
-        for status in statuses():
-            console.print(status_line(status), soft_wrap=True)
-    if next_steps:
-        arm = opened[0].folder.root if len(opened) == 1 else f"{path}/ARM"
-        console.print(f"Next: grownn report {path}; grownn export {arm} -o incumbent.yaml", soft_wrap=True)
+        if summary:
+            arm = opened[0].folder.root if len(opened) == 1 else f"{path}/ARM"
+            for status in statuses():
+                console.print(status_line(status), soft_wrap=True)
+            console.print(f"Next: grownn report {path}; grownn export {arm} -o incumbent.yaml", soft_wrap=True)
 
 
 @contextlib.contextmanager

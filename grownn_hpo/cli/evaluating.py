@@ -27,8 +27,13 @@ def evaluate(path: Path, seeds: str, workers: int | None, results: Path, as_json
     fresh = parse_seeds(seeds)
     opened = open_evaluation(incumbent, fresh, results)
     open_path(opened.folder.root)
-    drive_arms([opened], workers, opened.folder.root, next_steps=False)
     arm = opened.arm
+    print(
+        f"retraining configuration {incumbent.config} of {arm.study}/{arm.name} on {len(fresh)} fresh seeds,"
+        f" as c0001 in {opened.folder.root}",
+        file=sys.stderr,
+    )
+    drive_arms([opened], workers, opened.folder.root, summary=False)
     last = len(arm.rungs)
     found = read_ledger(opened.folder).results
     scores = [

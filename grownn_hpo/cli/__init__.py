@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from grownn_hpo.errors import GrowNNError
+from grownn_hpo.errors import GrowNNError, Stopped
 
 
 def main() -> None:
@@ -16,3 +16,10 @@ def main() -> None:
     except GrowNNError as error:
         print(f"grownn: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        from grownn_hpo.store.commit import STORAGE_ERRORS
+
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        print(f"grownn: the storage failed: {error}; what was committed is kept: make room, and go on", file=sys.stderr)
+        sys.exit(Stopped.exit_code)

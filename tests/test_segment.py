@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from grownn_hpo import ppo
 from grownn_hpo.segment import Stream, Verdict, run_segment, stream_seed
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.study import load_study
@@ -101,7 +99,8 @@ def test_growth_leaves_real_agents_as_they_are(study: str, arm: str, more: tuple
     assert first == second
     assert first[2] == 256
     points = read_curve(steps[1].folder)
-    assert [p.env_steps for p in points] == [600, 800] or [p.env_steps for p in points][-1] == 800
+    # Due at 600 and 800; rollouts of 160 env steps end at 560, 720 and, cut short, 800.
+    assert [p.env_steps for p in points] == [720, 800]
     assert read_ticks(steps[1].folder)[-1].env_steps == 800
     assert results[1].mean_return == points[-1].mean_return
 
@@ -207,8 +206,3 @@ def test_memory_at_the_papers_size_stays_under_a_gibibyte(tmp_path: Path) -> Non
     assert commit is not None
     assert commit.measured is not None
     assert 0.1 < commit.measured.peak_memory_gib < 1.0
-
-
-def test_torch_runs_one_thread_in_tests() -> None:
-    assert torch.get_num_threads() == 1
-    assert ppo.train is not None

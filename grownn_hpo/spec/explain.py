@@ -31,11 +31,11 @@ _WORDING = {
 """Pydantic's phrases, and this program's."""
 
 
-def unknown_key(file: str, key: str, value: object, known: Sequence[str]) -> Fault:
+def unknown_key(file: str, key: str, value: object, known: Sequence[str], of: str = "a study file") -> Fault:
     """The fault of a key that nothing knows, with the known one that is closest."""
     close = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return Fault(file, key or "''", value, f"is not a key of a study file; {hint}known here: {', '.join(known)}")
+    return Fault(file, key or "''", value, f"is not a key of {of}; {hint}known here: {', '.join(known)}")
 
 
 def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, Any], error: Any) -> Fault:
@@ -60,14 +60,27 @@ def explain(file: str, arm: str, own: Mapping[str, Any], merged: Mapping[str, An
         return unknown_key(file, key, node, tuple(owner.model_fields))
     if error["type"] == "missing":
         return Fault(file, key, None, "is missing and has no default: add it")
-    rule = error["msg"]
-    for theirs, ours in _WORDING.items():
-        rule = re.sub(theirs, ours, rule)
+    rule = worded(error["msg"])
     if isinstance(node, str) and rule.endswith(("number", "integer")) and _is_number(node):
         rule += ", and this is text: write it without quotes"
     if parts in (["study"], ["name"]):
         rule = "must be a plain name of at most 64 letters, digits, '_', '-' and single '.', first a letter or digit"
     return Fault(file, key, node, rule)
+
+
+def worded(message: str) -> str:
+    """One of pydantic's messages in this program's words."""
+    for theirs, ours in _WORDING.items():
+        message = re.sub(theirs, ours, message)
+    return message
+
+
+def key_of(parts: Sequence[str | int]) -> str:
+    """A place in a document as people write it: `arms.grown-4.rungs[0].depth`."""
+    text = ""
+    for part in parts:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
 
 
 def one_each(faults: Iterable[Fault]) -> list[Fault]:
@@ -110,7 +123,4 @@ def _key_in_file(arm: str, own: Mapping[str, Any], parts: Sequence[str | int]) -
     head = "name" if parts[0] == "study" else parts[0]
     section = own.get(str(head))
     mine = head == "rungs" or (isinstance(section, dict) and len(parts) > 1 and parts[1] in section)
-    text = f"arms.{arm}.{head}" if mine else str(head)
-    for part in parts[1:]:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
+    return key_of([*(["arms", arm] if mine else []), str(head), *parts[1:]])

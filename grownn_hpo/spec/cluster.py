@@ -40,6 +40,15 @@ _REFUSED_DIRECTIVES = (
 """Directives that this program needs for itself."""
 
 
+def seconds_of(walltime: str) -> int:
+    """The seconds in a time as Slurm writes it, `[days-]hours:minutes:seconds`."""
+    match = _WALLTIME.fullmatch(walltime)
+    if match is None:
+        raise ValueError(f"walltime = {walltime!r}: must be [days-]hours:minutes:seconds")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
 class Jobs(Value):
     """How many worker jobs there are at a time: as many as there are segments for, between these two."""
 
@@ -165,15 +174,6 @@ def load_profile(path: Path) -> ClusterProfile:
             else:
                 faults.append(Fault(file, key_of(loc), each["input"], worded(each["msg"])))
         raise InputError(one_each(faults)) from None
-
-
-def seconds_of(walltime: str) -> int:
-    """The seconds in a time as Slurm writes it, `[days-]hours:minutes:seconds`."""
-    match = _WALLTIME.fullmatch(walltime)
-    if match is None:
-        raise ValueError(f"walltime = {walltime!r}: must be [days-]hours:minutes:seconds")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _with_tuples(value: object) -> object:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grownn_hpo.driver.environment import changes, environment
+from grownn_hpo.environment import changes, environment
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters

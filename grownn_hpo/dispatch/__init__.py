@@ -38,7 +38,8 @@ def open_dispatcher(
     """A dispatcher on this machine: `inline`, one slot without Dask, else `workers` Dask workers.
 
     `preload` names the modules that are imported once per slot, before attempts are forked from there; one that cannot
-    be imported is passed over; `preflight` is what each slot must pass first. Raises GrowNNError where the kernel is not Linux, and if the workers do not start.
+    be imported is passed over. `preflight` is what each slot must pass first. Raises GrowNNError where the kernel is
+    not Linux, and if the workers do not start.
     """
     if sys.platform != "linux":
         raise GrowNNError(

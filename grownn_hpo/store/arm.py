@@ -29,6 +29,7 @@ class Bracket:
 
 _BRACKET = TypeAdapter(Bracket)
 _CREATED = "arm"
+_WORKERS = "workers"
 
 
 def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
@@ -62,7 +63,19 @@ def created_arm(folder: ArmFolder) -> Arm | None:
 
 def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
     """What the arm was created with: versions, CPU, git commit; empty if that was lost."""
-    return {key: value for key, value in _environment(folder).items() if key != _CREATED}
+    return {key: value for key, value in _environment(folder).items() if key not in (_CREATED, _WORKERS)}
+
+
+def record_workers(folder: ArmFolder, machine: dict[str, JsonValue]) -> None:
+    """Keep what the arm's workers compute with, as the first of them said."""
+    content = _environment(folder) | {_WORKERS: machine}
+    write_file(folder.environment_file, json.dumps(content, indent=1).encode())
+
+
+def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
+    """What the arm's workers compute with; None if none has said so yet."""
+    machine = _environment(folder).get(_WORKERS)
+    return machine if isinstance(machine, dict) else None
 
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:

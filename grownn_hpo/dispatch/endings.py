@@ -100,11 +100,11 @@ class OutOfMemory:
 class Lost:
     """Something around the attempt vanished; this says nothing about the job and never counts against it.
 
-    `out_of_time`: it was the end of the time that a slot is there for.
+    `had_all_time`: it took all the time that a slot is there for, from the slot's beginning to its end.
     """
 
     reason: str
-    out_of_time: bool = False
+    had_all_time: bool = False
 
 
 Ending = Returned | Raised | Died | Stalled | OutOfMemory | Lost

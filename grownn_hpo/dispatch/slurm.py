@@ -234,7 +234,7 @@ class SlurmDispatcher(DaskDispatcher):
 
     def _useless(self, job: _Asking) -> bool:
         left = job.ends_at - time.monotonic()
-        idle = [worker for worker in job.workers.values() if worker.ready and worker.task is None and not worker.fresh]
+        idle = [worker for worker in job.workers.values() if worker.ready and worker.task is None and worker.begun]
         return bool(idle and self._waiting) and all(waits.useful_seconds > left for _, _, waits in self._waiting)
 
     def _carry_out(self, what: Orders) -> None:

@@ -125,7 +125,7 @@ class Worker:
     task: Future | None = None
     job: Job | None = None  # None during the preflight, and while idle
     ready: bool = False  # the preflight is behind it
-    fresh: bool = True  # nothing was begun here yet
+    begun: int = 0  # how many attempts were begun here
     idle_since: float = field(default_factory=time.monotonic)
 
 
@@ -227,9 +227,10 @@ class DaskDispatcher(Desk):
             left = self._seconds_left(worker)
             # One that has done nothing yet has all the time that there ever is.
             for place, (_, _, job) in enumerate(self._waiting):
-                if worker.fresh or job.useful_seconds <= left:
+                if not worker.begun or job.useful_seconds <= left:
                     del self._waiting[place]
-                    worker.job, worker.fresh = job, False
+                    worker.job = job
+                    worker.begun += 1
                     self._begin(worker, job)
                     break
         self._in_slots = tuple(w.job.key for w in self._workers.values() if w.job is not None)
@@ -253,7 +254,7 @@ class DaskDispatcher(Desk):
     def _end(self, worker: Worker, ending: Ending) -> None:
         assert worker.job is not None
         if isinstance(ending, Lost) and self._seconds_left(worker) < _NEAR_ITS_END_SECONDS:
-            ending = Lost(f"its time was over: {ending.reason}", out_of_time=True)
+            ending = Lost(f"its Slurm job's time was over: {ending.reason}", had_all_time=worker.begun == 1)
         self._back.put((worker.job.key, ending))
         worker.job = None
 

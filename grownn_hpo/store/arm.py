@@ -34,7 +34,7 @@ _WORKERS = "workers"
 
 def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
     """Lay out a new arm's folder; the study file, written last, makes it one."""
-    make_folder(folder.root)
+    make_folder(folder.root, private=True)
     content = environment | {_CREATED: arm.model_dump(mode="json")}
     write_file(folder.environment_file, json.dumps(content, indent=1).encode())
     record_arm(folder, arm)

@@ -23,7 +23,7 @@ from grownn_hpo.store.paths import ArmFolder
 
 ENTRY = "grownn_hpo.preflight:attempt"
 VISIBLE_SECONDS = 60.0
-"""How long a folder made on one machine may take to show on another: network file systems remember what was not there."""
+"""How long a new file may take to show on another machine: network file systems remember what was not there."""
 CLOCK_SECONDS = 60.0
 """How far a worker's clock may be off."""
 
@@ -118,7 +118,8 @@ def refusals(
     ]
     if list(report.tokens) != list(tokens):
         lines.append(
-            "it does not see the results folder that the driver writes to: choose --results on a file system that all nodes share"
+            "it does not see the results folder that the driver writes to: choose --results on a file system that all"
+            " nodes share"
         )
     lines += [f"it cannot write: {why}" for why in report.unwritable]
     if abs(report.clock - clock) > CLOCK_SECONDS:

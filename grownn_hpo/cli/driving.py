@@ -54,7 +54,7 @@ def drive_arms(
         if unfinished:
             with (
                 stopping() as stop,
-                site.open(unfinished, path) as dispatcher,
+                site.open(unfinished) as dispatcher,
                 Display(console, statuses) as display,
             ):
                 try:

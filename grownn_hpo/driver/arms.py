@@ -74,7 +74,7 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
 def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
     """The folders of `arms` below `results`, created where they are new. All are checked before any is created.
 
-    What the study leaves to the place where it runs, `auto`, is settled by its number of slots, and whether it has GPUs.
+    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs.
     """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
     for each in opened:

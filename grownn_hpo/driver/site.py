@@ -1,4 +1,4 @@
-"""Where segments are trained: this machine's cores or a cluster's jobs, and what a worker must pass before it trains."""
+"""Where segments are trained, on this machine or in a cluster's jobs, and what a worker must pass before it trains."""
 
 from __future__ import annotations
 
@@ -58,29 +58,22 @@ class Site:
 
             check_interface(self.profile, self.file)
 
-    def open(self, runs: Sequence[ArmRun], folder: Path) -> Dispatcher:
-        """Slots for the arms of a study, whose own folder is `folder`; all must be driven by us."""
+    def open(self, runs: Sequence[ArmRun]) -> Dispatcher:
+        """Slots for arms of one study, all of which are driven by us."""
         gate = Gate(runs)
         modules = preload([run.arm for run in runs])
         if self.profile is None:
             return open_dispatcher(self.slots, self.inline, modules, gate.preflight())
-        logs = slurm_folder(folder)
+        logs = runs[0].folder.root.absolute().parent / "slurm"
         make_folder(logs)
-        logs.chmod(0o700)
-        return open_slurm(
-            self.profile, label([run.folder.root for run in runs], folder), logs, modules, gate.preflight()
-        )
+        logs.chmod(0o700)  # the keys lie there
+        return open_slurm(self.profile, _label(runs), logs, modules, gate.preflight())
 
 
-def slurm_folder(study: Path) -> Path:
-    """Where a study keeps what Slurm's jobs say."""
-    return study.absolute() / "slurm"
-
-
-def label(arms: Sequence[Path], study: Path) -> str:
-    """A name for the jobs of the driver of these arms of a study, in this results folder and no other."""
-    told = "\n".join(sorted(str(arm.resolve()) for arm in arms))
-    return f"{study.name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+def _label(runs: Sequence[ArmRun]) -> str:
+    """A name for the jobs of the driver of these arms, in this results folder and no other."""
+    folders = "\n".join(sorted(str(run.folder.root.resolve()) for run in runs))
+    return f"{runs[0].arm.study}-{hashlib.sha256(folders.encode()).hexdigest()[:8]}"
 
 
 class Gate:

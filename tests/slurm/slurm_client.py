@@ -55,7 +55,9 @@ class Slurm:
 
     def jobs(self) -> list[Job]:
         listed = self.call("squeue", "--noheader", "--format=%i|%j|%T|%N")
-        return [Job(int(i), name, state, node) for i, name, state, node in (li.split("|") for li in listed.splitlines())]
+        return [
+            Job(int(i), name, state, node) for i, name, state, node in (li.split("|") for li in listed.splitlines())
+        ]
 
     def job(self, number: int) -> Job | None:
         """That job, or None once it has ended."""

@@ -31,9 +31,9 @@ START_SECONDS = 60.0
 STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 AWAITED = {*STOPPING, signal.SIGCHLD}
 
-# The rest is Slurm's default, KillWait of 30 s among them. What differs from a usual site:
-# - cred_expire (120 s): a requeued job waits as long before it starts again.
-# - sched_interval (60 s) and bf_interval (30 s): how soon the scheduler looks at jobs again that could not start at once.
+# What is not here has Slurm's default, KillWait (30 s) for one. What differs from a usual site:
+# - cred_expire (default 120 s): so long a requeued job waits before it may start again.
+# - sched_interval (60 s), bf_interval (30 s): how soon the scheduler looks again at jobs that could not start at once.
 # - Nodes take all they declare (config_overrides): two CPUs of which partition `cpu` gives one, and GPUs that are names
 #   only. Their numbers in CUDA_VISIBLE_DEVICES come from the files' names; Slurm wants those to be devices.
 # - Without cgroups nothing holds a job's processes but their descent from it (linuxproc), and no limit on memory.
@@ -45,7 +45,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=10
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -110,7 +110,7 @@ class Daemons:
         self.parent = os.getppid()
 
     def start(self) -> None:
-        """Returns when both nodes are idle. Raises SystemExit with the logs' ends if that takes longer than a minute."""
+        """Returns when both nodes are idle; raises SystemExit, with the logs' ends, if they are not within a minute."""
         deadline = time.monotonic() + START_SECONDS
         files = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         self._launch("munged", "--foreground", *(f"--{o}={self.folder}/munge.{end}" for o, end in files.items()))
@@ -119,7 +119,7 @@ class Daemons:
         self._launch("slurmctld", "-D", "-f", str(self.conf))
         for node in NODES:
             self._launch("slurmd", "-D", "-f", str(self.conf), "-N", node)
-        while (states := self._states()) != {node: "idle" for node in NODES}:
+        while (states := self._states()) != dict.fromkeys(NODES, "idle"):
             self._not_later_than(deadline, f"the nodes' states are {states}, not idle")
 
     def watch(self, seconds: float) -> None:
@@ -189,9 +189,7 @@ def why_not() -> str | None:
     if os.geteuid() != 0:
         return "a Slurm of its own can be started by root only, whose daemons it has"
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
-        return (
-            f"not in PATH: {', '.join(missing)}; on Debian, apt-get install --no-install-recommends slurm-wlm munge"
-        )
+        return f"not in PATH: {', '.join(missing)}; on Debian, apt-get install --no-install-recommends slurm-wlm munge"
     return None
 
 

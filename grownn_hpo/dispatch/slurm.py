@@ -120,6 +120,7 @@ class SlurmDispatcher(DaskDispatcher):
                     silence_logs=logging.CRITICAL,
                     **job_arguments(profile, label, folder),
                 )
+                stack.callback(_forget_keys, cluster)
                 stack.callback(cluster.close)
                 super().__init__(
                     cluster, profile.slots, preload, preflight, max(1, profile.segments // max(1, profile.gpus))
@@ -168,10 +169,8 @@ class SlurmDispatcher(DaskDispatcher):
                 job = self._job_of(name)
                 if job is not None:
                     job.workers[address] = self._workers[address]
-                    if not job.joined:
-                        node = f" on {job.seen.node}" if job.seen is not None and job.seen.node else ""
-                        self._news.put(f"Slurm job {job.job_id} is at work{node}")
-                    job.joined, self._stillborn = True, 0
+                    self._stillborn = 0
+                    self._look.set()  # for how long it will be there
             case Left(address):
                 for job in self._fleet.values():
                     job.workers.pop(address, None)
@@ -203,6 +202,9 @@ class SlurmDispatcher(DaskDispatcher):
             if job.seen is not None and job.seen.running:
                 job.ran = True
                 job.ends_at = asked_at + job.seen.seconds_left
+                if job.workers and not job.joined:
+                    job.joined = True
+                    self._news.put(f"Slurm job {job.job_id} is at work on {job.seen.node}")
         waiting = [job.seen for job in self._fleet.values() if job.seen is not None and job.seen.waiting]
         if any(job.workers for job in self._fleet.values()) or not waiting:
             self._told_waiting = time.monotonic()
@@ -294,7 +296,7 @@ class SlurmDispatcher(DaskDispatcher):
 
     def _count_stillborn(self, job: _Asking) -> None:
         log = self._folder / f"worker-{job.job_id}.log"
-        if job.joined or not (job.ran or log.exists()):  # cancelled while it waited: somebody's decision
+        if job.joined or job.workers or not (job.ran or log.exists()):  # cancelled while it waited: somebody's decision
             return
         self._stillborn += 1
         if self._stillborn >= STILLBORN_LIMIT:
@@ -304,6 +306,12 @@ class SlurmDispatcher(DaskDispatcher):
                 f" The last one's log, {log}, says:\n{said}\n"
                 "Look at `before`, `python` and `interface` in the cluster profile"
             )
+
+
+def _forget_keys(cluster: WorkerCluster) -> None:
+    """Delete the files that dask-jobqueue wrote the keys to; it would do so some time after their folder is gone."""
+    for name in ("_job_ca_file", "_job_cert", "_job_key"):
+        getattr(cluster, name).close()
 
 
 def _where(profile: SlurmProfile) -> dict[str, str]:

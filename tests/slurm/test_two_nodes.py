@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from slurm_client import Slurm, wait
+import two_nodes
+from slurm_client import Slurm, started, wait
 
 SPREADING = Path(__file__).with_name("spreading.py")
 ALL = {"root", "child", "session", "orphan"}
@@ -199,12 +200,26 @@ def test_two_clusters_stand_side_by_side_and_neither_outlives_its_starter(slurm:
     print(f"\nSIGKILL of what started a cluster: all {len(everything)} processes have ended after {seconds:.1f} s")
 
 
+@pytest.mark.usefixtures("cluster")
+def test_a_daemon_that_ends_ends_its_cluster_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "slurmctld"
+    broken.write_text("#!/bin/sh\necho no such luck\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RuntimeError, match=r"(?s)'slurmctld'.* has ended.*no such luck"), started():
+        pass
+
+
 @pytest.mark.parametrize(("required", "ending"), [("", "1 skipped"), ("required", "1 error")])
-def test_without_slurm_the_tests_are_skipped_or_fail_and_say_why(required: str, ending: str, tmp_path: Path) -> None:
+def test_without_slurm_the_tests_are_skipped_or_fail_and_say_why(
+    required: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GROWNN_SLURM", required)
     test = f"{__file__}::test_a_job_runs_on_each_node_and_a_third_waits"
     done = subprocess.run(
         (sys.executable, "-m", "pytest", test, "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist"),
-        env=os.environ | {"PATH": str(tmp_path), "GROWNN_SLURM": required, "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,
         timeout=60,
@@ -212,5 +227,5 @@ def test_without_slurm_the_tests_are_skipped_or_fail_and_say_why(required: str, 
         cwd=SPREADING.parents[2],
     )
     assert ending in done.stdout
-    assert "not in PATH: munged, slurmctld" in done.stdout
+    assert str(two_nodes.why_not()) in done.stdout
     assert (done.returncode == 0) == (required == "")

@@ -64,7 +64,7 @@ def read_queue(text: str) -> dict[str, Queued]:
 
 
 def _seconds(left: str) -> float:
-    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, Slurm's word for a job past its end, else infinite."""
+    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, Slurm's word past a job's end, else infinite."""
     if left == "INVALID":
         return 0.0
     match = _TIME.fullmatch(left)

@@ -78,9 +78,9 @@ def log_file(folder: Path, job_id: str) -> Path:
 def driver_script(profile: SlurmProfile, name: str, folder: Path, start_in: Path, command: Sequence[str]) -> str:
     """The script of the job `name`, which runs `command`, a driver, for the study in `folder`; all paths absolute.
 
-    The driver gets a TERM 300 s before the walltime (a quarter of the walltime, if that is shorter; Slurm may be up to a
-    minute early), and a KILL if it has not ended after four fifths of that. The job is requeued if this ended the
-    driver with exit code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's
+    The driver gets a TERM 300 s before the walltime (a quarter of it, if that is shorter; Slurm may be a minute early),
+    and a KILL if it has not ended after four fifths of that. The job is requeued if this ended the driver with exit
+    code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's
     path cannot be written in a script.
     """
     if not str(folder).isprintable() or {"'", "\\"} & set(str(folder)):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
+from grownn_hpo.dispatch.driver_job import job_is_there
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.envs import modules
 from grownn_hpo.errors import GrowNNError, Stopped
@@ -23,7 +24,7 @@ from grownn_hpo.store.arm import (
     write_bracket,
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
-from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.lease import JobIsThere, Lease
 from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
@@ -46,15 +47,17 @@ class ArmRun:
     Everything here is folded from the ledger and the stored brackets: starting, resuming and extending are the same.
     """
 
-    def __init__(self, opened: OpenArm, take_over: bool = False) -> None:
+    def __init__(
+        self, opened: OpenArm, take_over: bool = False, job_is_there: JobIsThere | None = job_is_there
+    ) -> None:
         self.arm, self.folder = opened.arm, opened.folder
         self.ladder = Ladder.of(opened.arm)
-        self._lease = Lease(opened.folder.lease_file, take_over)
+        self.lease = Lease(opened.folder.lease_file, take_over, job_is_there)
         self._lost: Counter[Segment] = Counter()
         self._unrecorded: list[Entry] = []
 
     def __enter__(self) -> ArmRun:
-        self._lease.__enter__()
+        self.lease.__enter__()
         try:
             sweep_temporaries(self.folder)
             self.ledger = read_ledger(self.folder)
@@ -63,13 +66,13 @@ class ArmRun:
             self.brackets = read_brackets(self.folder)
             self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
         except BaseException as error:
-            self._lease.__exit__(type(error), error, error.__traceback__)
+            self.lease.__exit__(type(error), error, error.__traceback__)
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
-        self._lease.__exit__(kind, value, tb)
+        self.lease.__exit__(kind, value, tb)
 
     @property
     def configurations(self) -> dict[int, Configuration]:

@@ -125,7 +125,7 @@ Started = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Started]:
-    """Starts the script that runs a Python program, with a `scontrol` that notes what it is asked and fails at first."""
+    """Starts the script that runs a Python program, with a `scontrol` that notes what it is asked."""
     slurm = tmp_path / "bin"
     slurm.mkdir()
     scontrol = slurm / "scontrol"
@@ -294,7 +294,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 def test_asking_where_slurm_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     for ask in (lambda: queued_jobs("x"), lambda: submit_script("#!/bin/sh\n")):
-        with pytest.raises(GrowNNError, match="not found: .* machine that Slurm jobs can be sent from") as failed:
+        with pytest.raises(GrowNNError, match=r"not found: .* machine that Slurm jobs can be sent from") as failed:
             ask()
         assert failed.value.exit_code == 1
     assert job_is_there("1", "alpha") is None
@@ -302,7 +302,7 @@ def test_asking_where_slurm_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_queue_that_does_not_answer(slurm: Callable[..., None]) -> None:
     slurm(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    with pytest.raises(GrowNNError, match="does not answer: .*Unable to contact"):
+    with pytest.raises(GrowNNError, match=r"does not answer: .*Unable to contact"):
         queued_jobs("x")
 
 

@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grownn_hpo.dispatch.driver_job import driver_script, job_name, log_file, queued_jobs, submit_script
+from grownn_hpo.dispatch.driver_job import driver_script, job_is_there, job_name, log_file, submit_script
+from grownn_hpo.dispatch.squeue import QueueSilent, queued
 from grownn_hpo.driver.arms import check_study, choose_arms
-from grownn_hpo.errors import Fault, InputError
+from grownn_hpo.driver.site import Site
+from grownn_hpo.errors import Fault, GrowNNError, InputError
 from grownn_hpo.spec.cluster import SlurmProfile, load_profile
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.lease import Lease
@@ -23,10 +25,15 @@ def submit(
         rule = "must be slurm for `grownn submit`; on this machine: grownn run"
         raise InputError(Fault(str(cluster), "kind", profile.kind, rule))
     study = load_study(source, overrides)
-    opened = check_study(study, choose_arms(study, names), results)
+    arms = choose_arms(study, names)
+    if not dry_run:  # a script can be looked at where there is no Slurm
+        # Its interface the driver needs where it will run, not here.
+        site = Site(profile.slots, profile=profile.model_copy(update={"interface": None}), file=str(cluster))
+        site.check(arms, study.file)
+    opened = check_study(study, arms, results)
     folder = results.absolute() / study.name
     name = job_name(study.name, folder)
-    command = [profile.python or sys.executable, "-m", "grownn_hpo", "run"]
+    command = [profile.python or sys.executable, "-P", "-m", "grownn_hpo", "run"]
     command += [source if source in bundled_studies() else str(Path(source).absolute())]
     command += ["--cluster", str(cluster.absolute()), "--results", str(results.absolute())]
     command += [word for arm in names for word in ("--arm", arm)]
@@ -35,15 +42,19 @@ def submit(
     if dry_run:
         sys.stdout.write(script)
         return
-    for job in queued_jobs(name):
+    try:
+        already = queued(name)
+    except QueueSilent as error:
+        raise GrowNNError(f"Slurm does not answer: {error}") from None
+    for job_id, job in already.items():
         raise InputError(
-            f"{folder}: has its driver in Slurm already, job {job.job_id} ({job.state}), which writes"
-            f" {log_file(folder, job.job_id)}; to submit another, end that one: scancel {job.job_id}"
+            f"{folder}: has its driver in Slurm already, job {job_id} ({job.state}), which writes to"
+            f" {log_file(folder, job_id)}; to submit another, end that one: scancel {job_id}"
         )
     for each in opened:
         if each.folder.study_file.exists():
             # Nobody may drive now. What a dead driver of this host left is cleared: the job's host could not know.
-            with Lease(each.folder.lease_file):
+            with Lease(each.folder.lease_file, job_is_there=job_is_there):
                 pass
     made = _make_private(log_file(folder, "").parent)
     try:

@@ -5,7 +5,6 @@ The job stops the driver cleanly before its walltime and requeues itself, until 
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import math
 import os
@@ -13,7 +12,6 @@ import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from grownn_hpo.errors import GrowNNError, InputError, Stopped
@@ -55,14 +53,6 @@ fi
 echo "== $(date -Is): the driver ended with exit code $code${{asked:+, asked to stop: $asked}}"
 exit "$code"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class QueuedJob:
-    """A job that Slurm has: waiting, running, or ending."""
-
-    job_id: str
-    state: str
 
 
 def job_name(study: str, folder: Path) -> str:
@@ -121,14 +111,6 @@ def submit_script(script: str) -> str:
     if done.returncode or not job_id.isdecimal():
         raise InputError(done.stderr.strip() or f"sbatch: exit code {done.returncode}, and said {done.stdout!r}")
     return job_id
-
-
-def queued_jobs(name: str) -> list[QueuedJob]:
-    """This user's jobs of that name that have not ended; GrowNNError if Slurm cannot be asked."""
-    done = _slurm("squeue", "--noheader", f"--user={getpass.getuser()}", f"--name={name}", "--format=%i %T")
-    if done.returncode:
-        raise GrowNNError(f"Slurm does not answer: {done.stderr.strip()}")
-    return [QueuedJob(*line.split()) for line in done.stdout.splitlines()]
 
 
 def job_is_there(job_id: str, cluster: str | None) -> bool | None:

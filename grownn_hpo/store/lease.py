@@ -38,7 +38,7 @@ class Lease:
         self._take_over = take_over
         self._job_is_there = job_is_there
         self._descriptor: int | None = None
-        self.token = ""
+        self.token = secrets.token_hex(16)
         self.taken_from: str | None = None
 
     def __enter__(self) -> Lease:
@@ -59,7 +59,6 @@ class Lease:
             if left.get("host") not in (None, socket.gethostname()):
                 self.taken_from = f"{_in_words(left)}: {self._why_gone(left)}"
             self._descriptor = descriptor
-            self.token = secrets.token_hex(16)
             self._write(
                 {
                     "host": socket.gethostname(),
@@ -89,9 +88,7 @@ class Lease:
             if there is False:
                 return "Slurm says that this job has ended"
             if there:
-                what = (
-                    f"which Slurm still has; watch it with `squeue -j {job}`, or end it: scancel {job}; should it stay"
-                )
+                what = f"which Slurm still has; end it (scancel {job}), and only if it does not go"
         raise InputError(
             f"{self._path.parent}: a lease was left by {_in_words(left)}, {what}:"
             f" grownn resume {self._path.parent} --take-over"

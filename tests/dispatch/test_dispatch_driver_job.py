@@ -19,7 +19,6 @@ from grownn_hpo.dispatch.driver_job import (
     job_name,
     log_file,
     outside,
-    queued_jobs,
     submit_script,
 )
 from grownn_hpo.errors import GrowNNError, InputError
@@ -293,17 +292,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None
 
 def test_asking_where_slurm_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    for ask in (lambda: queued_jobs("x"), lambda: submit_script("#!/bin/sh\n")):
-        with pytest.raises(GrowNNError, match=r"not found: .* machine that Slurm jobs can be sent from") as failed:
-            ask()
-        assert failed.value.exit_code == 1
+    with pytest.raises(GrowNNError, match=r"not found: .* machine that Slurm jobs can be sent from") as failed:
+        submit_script("#!/bin/sh\n")
+    assert failed.value.exit_code == 1
     assert job_is_there("1", "alpha") is None
-
-
-def test_a_queue_that_does_not_answer(slurm: Callable[..., None]) -> None:
-    slurm(squeue="echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
-    with pytest.raises(GrowNNError, match=r"does not answer: .*Unable to contact"):
-        queued_jobs("x")
 
 
 @pytest.mark.parametrize(
@@ -342,7 +334,7 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(grownn: Grownn, tiny: Pa
     before = written(tmp_path)
     done = grownn("submit", "tiny.yaml", "--cluster", "site.yaml", "--arm", "grown-3", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
-    command = f"/shared/python -m grownn_hpo run {tiny} --cluster {site} --results {tmp_path}/results --arm grown-3"
+    command = f"/shared/python -P -m grownn_hpo run {tiny} --cluster {site} --results {tmp_path}/results --arm grown-3"
     assert f"\n{command} &\n" in done.stdout
     assert f"#SBATCH --output={tmp_path}/results/tiny/slurm/driver-%j.log\n" in done.stdout
     assert written(tmp_path) == before
@@ -367,7 +359,7 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(grownn: Grownn, tiny: Pa
 def test_bad_input_is_refused_before_anything_is_submitted(
     grownn: Grownn, tiny: Path, tmp_path: Path, slurm: Callable[..., None], arguments: tuple[str, ...], told: str
 ) -> None:
-    slurm(sbatch=TAKING.format(folder=tmp_path), squeue="exit 0")
+    slurm(sbatch=TAKING.format(folder=tmp_path), squeue="exit 0", scancel="exit 0")
     (tmp_path / "local.yaml").write_text("kind: local\n")
     before = written(tmp_path)
     done = grownn("submit", *arguments)
@@ -378,7 +370,7 @@ def test_bad_input_is_refused_before_anything_is_submitted(
 
 @pytest.mark.usefixtures("tiny", "site")
 def test_submitting(grownn: Grownn, tmp_path: Path, slurm: Callable[..., None]) -> None:
-    slurm(sbatch=TAKING.format(folder=tmp_path), squeue="exit 0")
+    slurm(sbatch=TAKING.format(folder=tmp_path), squeue="exit 0", scancel="exit 0")
     outer = {"SLURM_JOB_ID": "5", "SBATCH_ACCOUNT": "x", "SLURM_CONF": "/etc/mine.conf"}
     dry = grownn("submit", "tiny.yaml", "--cluster", "site.yaml", "--dry-run")
     done = grownn("submit", "tiny.yaml", "--cluster", "site.yaml", **outer)
@@ -398,7 +390,11 @@ def test_submitting(grownn: Grownn, tmp_path: Path, slurm: Callable[..., None]) 
 @pytest.mark.usefixtures("tiny", "site")
 def test_a_second_driver_is_not_submitted(grownn: Grownn, tmp_path: Path, slurm: Callable[..., None]) -> None:
     name = job_name("tiny", tmp_path / "results" / "tiny")
-    slurm(sbatch=TAKING.format(folder=tmp_path), squeue=f'case "$*" in *--name={name}*) echo "76 PENDING";; esac')
+    slurm(
+        sbatch=TAKING.format(folder=tmp_path),
+        scancel="exit 0",
+        squeue=f'case "$*" in *--name={name}*) echo "76|PENDING|1:00||None";; esac',
+    )
     done = grownn("submit", "tiny.yaml", "--cluster", "site.yaml")
     assert done.returncode == 2
     assert "job 76 (PENDING)" in done.stderr
@@ -409,10 +405,24 @@ def test_a_second_driver_is_not_submitted(grownn: Grownn, tmp_path: Path, slurm:
 
 
 @pytest.mark.usefixtures("tiny", "site")
+def test_a_queue_that_does_not_answer(grownn: Grownn, tmp_path: Path, slurm: Callable[..., None]) -> None:
+    slurm(
+        sbatch=TAKING.format(folder=tmp_path),
+        scancel="exit 0",
+        squeue="echo 'Unable to contact controller' >&2; exit 1",
+    )
+    before = written(tmp_path)
+    done = grownn("submit", "tiny.yaml", "--cluster", "site.yaml")
+    assert done.returncode == 1
+    assert "Slurm does not answer: squeue: Unable to contact controller" in done.stderr
+    assert written(tmp_path) == before
+
+
+@pytest.mark.usefixtures("tiny", "site")
 def test_what_slurm_refuses_is_told_in_its_words_and_leaves_nothing(
     grownn: Grownn, tmp_path: Path, slurm: Callable[..., None]
 ) -> None:
-    slurm(sbatch=REFUSING, squeue="exit 0")
+    slurm(sbatch=REFUSING, squeue="exit 0", scancel="exit 0")
     before = written(tmp_path)
     done = grownn("submit", "tiny.yaml", "--cluster", "site.yaml")
     assert done.returncode == 2

@@ -211,7 +211,7 @@ class SlurmDispatcher(DaskDispatcher):
         elif time.monotonic() - self._told_waiting >= WAITING_SECONDS:
             self._told_waiting = time.monotonic()
             reasons = ", ".join(sorted({seen.reason for seen in waiting}))
-            self._news.put(f"no worker yet: {len(waiting)} jobs wait in Slurm's queue ({reasons})")
+            self._news.put(f"no worker yet; waiting in Slurm's queue: {_jobs(len(waiting))} ({reasons})")
 
     def _decide(self) -> None:
         now = time.monotonic()
@@ -286,7 +286,7 @@ class SlurmDispatcher(DaskDispatcher):
                 self._fleet[name].job_id, self._fleet[name].known_since = job_id, time.monotonic()
         if granted:
             self._granted_any, self._pause = True, 5.0
-            self._news.put(f"asked Slurm for {len(granted)} worker jobs ({', '.join(granted)})")
+            self._news.put(f"asked Slurm for {_jobs(len(granted))} ({', '.join(granted)})")
         if trouble and not self._granted_any:
             raise Refused(f"Slurm refuses worker jobs: {trouble}")
         if trouble:
@@ -333,6 +333,10 @@ def check_interface(profile: SlurmProfile, file: str) -> None:
     if profile.interface is not None and profile.interface not in known:
         rule = f"this machine has no such network interface; it has {', '.join(known)}"
         raise InputError(Fault(file, "interface", profile.interface, rule))
+
+
+def _jobs(number: int) -> str:
+    return f"{number} worker job" + ("s" if number != 1 else "")
 
 
 def _said_by_sbatch(error: Exception) -> str:

@@ -64,7 +64,9 @@ def read_queue(text: str) -> dict[str, Queued]:
 
 
 def _seconds(left: str) -> float:
-    """`[days-][hours:]minutes:seconds` as seconds; infinite for UNLIMITED, NOT_SET and INVALID."""
+    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, as Slurm says of a job past its end, else infinite."""
+    if left == "INVALID":
+        return 0.0
     match = _TIME.fullmatch(left)
     if match is None:
         return math.inf

@@ -105,6 +105,24 @@ def extend(
 
 
 @app.command()
+def submit(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    cluster: Annotated[Path, typer.Option(help="The profile of the Slurm cluster to run on.", dir_okay=False)],
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the job script, to stdout.")] = False,
+) -> None:
+    """Run a study from a Slurm job of its own, which requeues itself at walltime until the study is complete."""
+    from grownn_hpo.cli import submitting
+
+    submitting.submit(study, cluster, arm or [], results, set_ or [], dry_run)
+
+
+@app.command()
 def status(
     path: ArmPath,
     watch: Annotated[bool, typer.Option("--watch", help="Show it until the study is complete.")] = False,

@@ -71,21 +71,27 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
             raise InputError(Fault(study.file, "network.kind", arm.network.kind, rule))
 
 
-def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
-    """The folders of `arms` below `results`, created where they are new. All are checked before any is created.
-
-    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs.
-    """
-    opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
+def check_study(study: Study, arms: Sequence[Arm], results: Path) -> tuple[OpenArm, ...]:
+    """The arms with their folders below `results`, after every check that `open_study` makes. Writes nothing."""
+    opened = tuple(OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms)
     for each in opened:
         if each.folder.study_file.exists():
             _refuse_difference(each, study.file)
         elif _holds_something_else(each.folder):
             raise InputError(f"{each.folder.root}: is there already and is no arm of a study; choose other --results")
-    new = [each for each in opened if not each.folder.study_file.exists()]
-    if new:
-        check_arms(study, [each.arm for each in new])
+    if new := [each.arm for each in opened if not each.folder.study_file.exists()]:
+        check_arms(study, new)
         _refuse_unwritable(results)
+    return opened
+
+
+def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
+    """The folders of `arms` below `results`, created where they are new. All are checked before any is created.
+
+    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs.
+    """
+    opened = check_study(study, arms, results)
+    new = [each for each in opened if not each.folder.study_file.exists()]
     now = environment() if new else {}
     for each in new:
         create_arm(each.folder, _settled(each.arm, slots, gpus), now)

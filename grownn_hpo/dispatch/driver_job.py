@@ -11,9 +11,10 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from grownn_hpo.dispatch.squeue import outside
 from grownn_hpo.errors import GrowNNError, InputError, Stopped
 from grownn_hpo.spec.cluster import SlurmProfile
 
@@ -128,15 +129,6 @@ def job_is_there(job_id: str, cluster: str | None) -> bool | None:
     if answer.returncode:
         return False if "Invalid job id" in answer.stderr else None
     return bool(answer.stdout.strip())
-
-
-def outside(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what an enclosing Slurm job, or options of `sbatch` in variables, would lay over ours."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(("SLURM", "SBATCH_")) or name == "SLURM_CONF"
-    }
 
 
 def _slurm(*command: str, given: str = "") -> subprocess.CompletedProcess[str]:

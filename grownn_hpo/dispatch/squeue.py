@@ -6,6 +6,7 @@ import getpass
 import math
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _ANSWER_SECONDS = 60
@@ -61,6 +62,15 @@ def read_queue(text: str) -> dict[str, Queued]:
         job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
         found[job_id] = Queued(job_id, state, _seconds(left), node, reason)
     return found
+
+
+def outside(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what an enclosing Slurm job, or options of `sbatch` in variables, would lay over ours."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SLURM", "SBATCH_")) or name == "SLURM_CONF"
+    }
 
 
 def _seconds(left: str) -> float:

@@ -123,7 +123,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def is_driven(path: Path) -> bool:
-    """Whether a driver on this host holds the lease at `path` now."""
+    """Whether a driver holds the lease at `path` now; what another host has not let go cannot be checked from here."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -134,7 +134,7 @@ def is_driven(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-    return False
+    return _read(path).get("host") not in (None, socket.gethostname())
 
 
 def holder(path: Path) -> str:

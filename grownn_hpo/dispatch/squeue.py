@@ -55,16 +55,24 @@ def cancel(job_ids: list[str]) -> None:
 
 
 def read_queue(text: str) -> dict[str, Queued]:
-    """The jobs in what `squeue` printed in our format."""
+    """The jobs in what `squeue` printed in our format; raises QueueSilent for any other text."""
     found = {}
     for line in text.splitlines():
-        job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        try:
+            job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        except ValueError:
+            raise QueueSilent(f"squeue: printed {line!r}, which is not {_FORMAT}") from None
         found[job_id] = Queued(job_id, state, _seconds(left), node, reason)
     return found
 
 
 def _seconds(left: str) -> float:
-    """`[days-][hours:]minutes:seconds` as seconds; infinite for UNLIMITED, NOT_SET and INVALID."""
+    """`[days-][hours:]minutes:seconds` as seconds; infinite for UNLIMITED and NOT_SET.
+
+    Of a job past its limit, which a site may let run on for a while, Slurm says INVALID: it has no time left.
+    """
+    if left == "INVALID":
+        return 0.0
     match = _TIME.fullmatch(left)
     if match is None:
         return math.inf

@@ -94,5 +94,9 @@ class WorkerCluster(SLURMCluster):  # type: ignore[misc]
 
 
 def own_environment() -> dict[str, str]:
-    """This process's environment without what it says of a Slurm job that we may be part of."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}
+    """This process's environment without what it says of a Slurm job that we may be part of, and of asking for one.
+
+    What `SBATCH_` variables say would count for more than the script.
+    """
+    ours = ("SLURM_", "SLURMD_", "SBATCH_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours) or name == "SLURM_CONF"}

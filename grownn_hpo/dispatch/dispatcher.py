@@ -15,7 +15,6 @@ from grownn_hpo.dispatch.endings import Ending, Job, Lost
 from grownn_hpo.dispatch.slot import Slot
 from grownn_hpo.errors import GrowNNError, Stopped
 
-
 PREFLIGHT_ATTEMPTS = 3
 """So often is a slot asked whose answers are lost, before that itself is the answer."""
 

@@ -67,10 +67,7 @@ def read_queue(text: str) -> dict[str, Queued]:
 
 
 def _seconds(left: str) -> float:
-    """`[days-][hours:]minutes:seconds` as seconds; infinite for UNLIMITED and NOT_SET.
-
-    Of a job past its limit, which a site may let run on for a while, Slurm says INVALID: it has no time left.
-    """
+    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, Slurm's word past a job's end, else infinite."""
     if left == "INVALID":
         return 0.0
     match = _TIME.fullmatch(left)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grownn_hpo.dispatch.fleet import IDLE_SECONDS, Orders, Why, WorkerJob, orders
+from grownn_hpo.dispatch.fleet import IDLE_SECONDS, SILENT_SECONDS, Orders, Why, WorkerJob, orders
 from grownn_hpo.dispatch.squeue import Queued, QueueSilent, read_queue
 
 PENDING = Queued("1", "PENDING", 3600.0, "", "Resources")
@@ -23,8 +23,11 @@ AT_WORK = replace(STARTING, name="at work", workers=1, busy=1)
 IDLE = replace(AT_WORK, name="idle", busy=0, idle_seconds=IDLE_SECONDS)
 RESTING = replace(IDLE, name="resting", idle_seconds=IDLE_SECONDS - 1)
 USELESS = replace(RESTING, name="useless", useless=True)
+QUIET = replace(STARTING, name="quiet", silent_seconds=SILENT_SECONDS - 1)
+SILENT = replace(STARTING, name="silent", silent_seconds=SILENT_SECONDS)
 GONE = replace(AT_WORK, name="gone", seen=None)
 DYING = replace(AT_WORK, name="dying", seen=ENDING)
+KINDS = [ASKED, QUEUED, STARTING, AT_WORK, IDLE, RESTING, USELESS, QUIET, SILENT, GONE, DYING]
 
 
 class TestOrders:
@@ -50,6 +53,12 @@ class TestOrders:
         half = replace(USELESS, name="half", workers=2, busy=1)
         assert orders([half], 2, 2, 1, 5) == Orders({}, 0)
 
+    def test_a_job_whose_workers_are_not_heard_of_is_replaced_in_the_end(self) -> None:
+        assert orders([SILENT], 1, 1, 1, 5) == Orders({"silent": Why.SILENT}, 1)
+        assert orders([QUIET], 1, 1, 1, 5) == Orders({}, 0)
+        heard = replace(AT_WORK, silent_seconds=SILENT_SECONDS)
+        assert orders([heard], 1, 1, 1, 5) == Orders({}, 0)
+
     def test_the_queue_is_left_first_then_those_go_that_were_idle_longest(self) -> None:
         longer = replace(IDLE, name="longer", idle_seconds=IDLE_SECONDS + 1)
         later = replace(QUEUED, name="later")
@@ -63,7 +72,7 @@ class TestOrders:
         assert orders([replace(AT_WORK, name="first"), kept], 1, 1, 1, 5) == Orders({}, 0)
 
     @given(
-        st.lists(st.sampled_from([ASKED, QUEUED, STARTING, AT_WORK, IDLE, RESTING, USELESS, GONE, DYING]), max_size=12),
+        st.lists(st.sampled_from(KINDS), max_size=12),
         st.integers(0, 30),
         st.integers(1, 4),
         st.integers(1, 4),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import psutil
 import pytest
 import two_nodes
 from slurm_client import Slurm, started
+
+LOG_LINES = 40
 
 
 def belonging_to(slurm: Slurm) -> list[str]:
@@ -42,3 +44,14 @@ def slurm(cluster: Slurm) -> Iterator[Slurm]:
     """The cluster with both nodes idle; jobs and processes that the test leaves are ended after it."""
     yield cluster
     cluster.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where a test fails, what the daemons last wrote stands in its report: their files go with the cluster."""
+    report = yield
+    if report.failed and isinstance(slurm := item.funcargs.get("slurm"), Slurm):
+        for path in sorted(slurm.conf.parent.glob("slurm*.log")):
+            lines = path.read_text(errors="replace").splitlines()
+            report.sections.append((path.name, "\n".join(lines[-LOG_LINES:])))
+    return report

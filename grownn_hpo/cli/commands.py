@@ -100,8 +100,9 @@ def extend(
     from grownn_hpo.cli import driving
     from grownn_hpo.driver.arms import extend_arm, open_path
 
-    site = driving.site_of(workers, cluster)
-    driving.drive_arms(tuple(extend_arm(each, trials) for each in open_path(path)), site, path)
+    site, opened = driving.site_of(workers, cluster), open_path(path)
+    site.check([each.arm for each in opened], str(path))
+    driving.drive_arms(tuple(extend_arm(each, trials) for each in opened), site, path)
 
 
 @app.command()

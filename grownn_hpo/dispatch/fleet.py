@@ -68,7 +68,8 @@ def orders(jobs: Sequence[WorkerJob], segments: int, per_job: int, at_least: int
     give_up |= {job.name: Why.TOO_LATE for job in there if job.useless and not job.busy}
     left = [job for job in jobs if job.name not in give_up]
     target = max(at_least, min(at_most, math.ceil(segments / per_job)))
-    waiting = [job for job in left if not job.workers and (job.seen is None or job.seen.waiting)]
+    # One that Slurm has not told of yet may still be about to be asked for: it is left until it can be seen.
+    waiting = [job for job in left if not job.workers and job.seen is not None and job.seen.waiting]
     idle = [job for job in left if job.workers and not job.busy and job.idle_seconds >= IDLE_SECONDS]
     idle.sort(key=lambda job: -job.idle_seconds)
     surplus = [*reversed(waiting), *idle][: max(0, len(left) - target)]

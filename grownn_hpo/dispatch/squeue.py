@@ -56,10 +56,13 @@ def cancel(job_ids: list[str]) -> None:
 
 
 def read_queue(text: str) -> dict[str, Queued]:
-    """The jobs in what `squeue` printed in our format."""
+    """The jobs in what `squeue` printed in our format; raises QueueSilent for any other text."""
     found = {}
     for line in text.splitlines():
-        job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        try:
+            job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        except ValueError:
+            raise QueueSilent(f"squeue: printed {line!r}, which is not {_FORMAT}") from None
         found[job_id] = Queued(job_id, state, _seconds(left), node, reason)
     return found
 

@@ -11,7 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from grownn_hpo import preflight
-from grownn_hpo.dispatch import Dispatcher, Ending, Job, Preflight, Returned, open_dispatcher, open_slurm
+from grownn_hpo.dispatch import (
+    Died,
+    Dispatcher,
+    Ending,
+    Job,
+    Lost,
+    OutOfMemory,
+    Preflight,
+    Raised,
+    Returned,
+    Stalled,
+    open_dispatcher,
+    open_slurm,
+)
 from grownn_hpo.driver.run import ArmRun, preload
 from grownn_hpo.environment import environment
 from grownn_hpo.errors import Fault, InputError
@@ -76,6 +89,22 @@ def _label(runs: Sequence[ArmRun]) -> str:
     return f"{runs[0].arm.study}-{hashlib.sha256(folders.encode()).hexdigest()[:8]}"
 
 
+def _cause(ending: Ending) -> str:
+    match ending:
+        case Raised(kind, message):
+            return f"{kind}: {message}"
+        case Died():
+            return f"{ending.cause}\n{ending.output_tail}".strip()
+        case Stalled(seconds):
+            return f"no answer for {seconds:.0f} s"
+        case OutOfMemory(detail):
+            return f"out of memory: {detail}"
+        case Lost(reason):
+            return reason
+        case Returned(value):
+            return value
+
+
 class Gate:
     """Lets a worker in that computes as the study's workers have done so far; the first sets the measure."""
 
@@ -98,7 +127,8 @@ class Gate:
         """Why the worker whose preflight ended so must not train; None if it may."""
         if not isinstance(ending, Returned):
             return (
-                f"a worker cannot even tell what it is: {ending}\nIs the same version of this program installed there?"
+                f"a worker cannot even tell what it is: {_cause(ending)}\n"
+                "Is the same version of this program installed there?"
             )
         report, clock = preflight.read_report(ending.value), time.time()
         with self._lock:

@@ -71,8 +71,8 @@ def driver_script(profile: SlurmProfile, name: str, folder: Path, start_in: Path
 
     The driver gets a TERM 300 s before the walltime (a quarter of it, if that is shorter; Slurm may be a minute early),
     and a KILL if it has not ended after four fifths of that. The job is requeued if this ended the driver with exit
-    code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's
-    path cannot be written in a script.
+    code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's path cannot be
+    written in a script.
     """
     if not str(folder).isprintable() or {"'", "\\"} & set(str(folder)):
         rule = "no log in it can be named to Slurm, for its name holds ' or \\ or a control character; choose another"

@@ -1,8 +1,12 @@
 """One segment: load the parent's checkpoint, grow, train, evaluate, commit.
 
 A segment is a function of its arm, its configuration, its seed and its rung. Every random stream has a seed of its own,
-derived from the study's seed, the segment's seed, the rung and the stream's name, and from nothing else:
+derived from the study's seed, the segment's seed, the rung, the stream's name and the leg, and from nothing else:
 configurations and arms meet the same episodes, so that comparing them is paired.
+
+A segment is trained in *legs*. At the *boundary* between two of them every attempt, interrupted or not, writes down
+where it stands, takes the agent from what it wrote, and goes on in environments opened afresh with the seeds of the
+next leg. So an attempt that begins at the boundary of a killed one comes to the same bits.
 """
 
 from __future__ import annotations
@@ -13,22 +17,31 @@ import math
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import cast
 
 import torch
 from pydantic import JsonValue
+from torch import Tensor
 
 from grownn_hpo import morphism, ppo
 from grownn_hpo.envs import VectorEnv, describe, play, varying_cells
-from grownn_hpo.spec import Arm, PPOSettings
+from grownn_hpo.spec import Arm, configured, legs_of
 from grownn_hpo.store.arm import Configuration
 from grownn_hpo.store.attempts import Committed, Measured, claim_attempt, commit_result, committed, intact_checkpoint
-from grownn_hpo.store.checkpoint import read_checkpoint, write_checkpoint
+from grownn_hpo.store.boundary import (
+    Boundary,
+    Origin,
+    best_boundary,
+    delete_boundaries,
+    terms_sha256,
+    write_boundary,
+)
+from grownn_hpo.store.checkpoint import packed, read_checkpoint, unpacked, write_checkpoint
 from grownn_hpo.store.commit import STORAGE_ERRORS
-from grownn_hpo.store.curve import Tick, append_point, append_tick, read_curve
+from grownn_hpo.store.curve import Tick, append_point, append_tick, begin_curve, curve_text, read_curve
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status
 
@@ -58,9 +71,9 @@ class GrowthError(Exception):
     """Growing changed the function that the network computes: a defect of this program, never of the configuration."""
 
 
-def stream_seed(study_seed: int, seed: int, rung: int, stream: Stream) -> int:
-    """The seed of a random stream, 0 to 2^63 - 1."""
-    text = f"{study_seed}/{seed}/{rung}/{stream}"
+def stream_seed(study_seed: int, seed: int, rung: int, stream: Stream, leg: int = 1) -> int:
+    """The seed of a random stream in a leg (counted from 1), 0 to 2^63 - 1."""
+    text = f"{study_seed}/{seed}/{rung}/{stream}" + (f"/{leg}" if leg > 1 else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
@@ -88,64 +101,54 @@ def run_segment(
     parent = None if segment.parent is None else committed(folder, segment.parent)
     if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
         return Verdict.PARENT_LOST
-    run = SegmentRun(arm, configuration, segment, claim_attempt(folder, segment), parent, beat)
+    run = SegmentRun(arm, configuration, segment, folder, parent, beat)
     result = run.train()
     commit_result(run.attempt, result, run.measured())
+    delete_boundaries(folder, segment)
     return Verdict.COMMITTED
 
 
 class SegmentRun:
-    """One attempt at a segment, from the parent's checkpoint to the artefacts in the attempt's folder."""
+    """One attempt at a segment, from the parent's checkpoint or a boundary to the artefacts in a folder of its own."""
 
     def __init__(
         self,
         arm: Arm,
         configuration: Configuration,
         segment: Segment,
-        attempt: Path,
+        folder: ArmFolder,
         parent: Committed | None,
         beat: Callable[[], None],
     ) -> None:
-        self.attempt = attempt
-        self._arm, self._segment, self._parent, self._beat = arm, segment, parent, beat
+        self.attempt = claim_attempt(folder, segment)
+        self._arm, self._segment, self._folder, self._parent, self._beat = arm, segment, folder, parent, beat
         self._rung = arm.rungs[segment.rung - 1]
         self._env = arm.env_of(segment.rung)
+        self._spaces = describe(self._env, arm.task.kwargs)
         self._settings = configured(arm.ppo, configuration)
         self._configuration = configuration
+        self._legs = legs_of(arm, segment.rung, configuration)
+        self._parent_sha256 = None if parent is None else parent.commit.result.checkpoint_sha256
+        self._origin = Origin(segment, self._parent_sha256, terms_sha256(arm, configuration))
+        self._growth: float | None = None
         self._rounds = 0
         self._started = time.perf_counter()
         self._training_seconds = self._evaluation_seconds = 0.0
+        self._env_steps = 0
 
     def train(self) -> SegmentResult:
         """The segment's result; its artefacts are written, not yet committed."""
-        arm, segment, task = self._arm, self._segment, self._arm.task
-        start = arm.env_steps_before(segment.rung)
-        rounds = arm.evaluation.rounds
-        agent = self._starting_agent()
-        growth = self._grow(agent)
+        agent, done = self._begin()
+        began_at = agent.env_steps
         detail = checkpoint_sha256 = None
-        evaluators = min(task.envs, arm.evaluation.episodes, MOST_EVALUATORS)
-        with (
-            VectorEnv(self._env, task.kwargs, task.envs, self._seed(Stream.ENVIRONMENTS)) as environments,
-            VectorEnv(self._env, task.kwargs, evaluators, self._seed(Stream.EVALUATION)) as evaluation,
-        ):
-            began = time.perf_counter()
-            try:
-                ppo.train(
-                    agent,
-                    environments,
-                    self._settings,
-                    env_steps=self._rung.env_steps,
-                    total_env_steps=arm.env_steps,
-                    action_seed=self._seed(Stream.ACTIONS),
-                    minibatch_seed=self._seed(Stream.MINIBATCHES),
-                    evaluate_at=[start + self._rung.env_steps * k // rounds for k in range(1, rounds + 1)],
-                    on_evaluation=lambda trained, _: self._evaluate(trained, evaluation),
-                    on_progress=self._progress,
-                )
-            except ppo.Diverged as error:
-                detail = str(error)
-            self._training_seconds = time.perf_counter() - began - self._evaluation_seconds
+        try:
+            for leg in range(done + 1, len(self._legs) + 1):
+                self._train_leg(agent, leg)
+                if leg < len(self._legs):
+                    agent = self._cross_boundary(agent, leg)
+        except ppo.Diverged as error:
+            detail = str(error)
+        self._env_steps = agent.env_steps - began_at
         last = read_curve(self.attempt)[-1] if detail is None else None
         if last is not None and not math.isfinite(last.mean_return):
             detail, last = f"the last evaluation's mean return is {last.mean_return}", None
@@ -153,14 +156,14 @@ class SegmentRun:
             tensors, counters = ppo.agent_state(agent)
             checkpoint_sha256 = write_checkpoint(self.attempt, tensors, self._meta(counters))
         return SegmentResult(
-            segment=segment,
+            segment=self._segment,
             status=Status.COMPLETED if detail is None else Status.DIVERGED,
             mean_return=None if last is None else last.mean_return,
             success_rate=None if last is None else last.success_rate,
             env_steps=agent.env_steps,
             depth=self._rung.depth,
-            growth_difference=growth,
-            parent_sha256=None if self._parent is None else self._parent.commit.result.checkpoint_sha256,
+            growth_difference=self._growth,
+            parent_sha256=self._parent_sha256,
             checkpoint_sha256=checkpoint_sha256,
             detail=detail,
         )
@@ -173,21 +176,80 @@ class SegmentRun:
             evaluation_seconds=self._evaluation_seconds,
             peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
             host=socket.gethostname(),
+            env_steps=self._env_steps,
         )
 
+    def _begin(self) -> tuple[ppo.Agent, int]:
+        """The agent where this attempt begins, and how many legs it has behind it."""
+        found = best_boundary(self._folder, self._origin) if len(self._legs) > 1 else None
+        if found is None:
+            agent = self._starting_agent()
+            self._growth = self._grow(agent)
+            return agent, 0
+        boundary, tensors = found
+        self._growth, self._rounds = boundary.growth_difference, boundary.rounds
+        begin_curve(self.attempt, boundary.curve)
+        return self._restored(unpacked(tensors), boundary.counters, self._rung.depth), boundary.leg
+
+    def _train_leg(self, agent: ppo.Agent, leg: int) -> None:
+        """Train `agent` through a leg (counted from 1) in environments of its own."""
+        arm, task = self._arm, self._arm.task
+        start, rounds = arm.env_steps_before(self._segment.rung), arm.evaluation.rounds
+        evaluators = min(task.envs, arm.evaluation.episodes, MOST_EVALUATORS)
+        with (
+            VectorEnv(self._env, task.kwargs, task.envs, self._seed(Stream.ENVIRONMENTS, leg)) as environments,
+            # Every round has seeds of its own, by its number in the segment.
+            VectorEnv(self._env, task.kwargs, evaluators, self._seed(Stream.EVALUATION)) as evaluation,
+        ):
+            began, evaluated = time.perf_counter(), self._evaluation_seconds
+            try:
+                ppo.train(
+                    agent,
+                    environments,
+                    self._settings,
+                    env_steps=self._legs[leg - 1],
+                    total_env_steps=arm.env_steps,
+                    action_seed=self._seed(Stream.ACTIONS, leg),
+                    minibatch_seed=self._seed(Stream.MINIBATCHES, leg),
+                    evaluate_at=[start + self._rung.env_steps * k // rounds for k in range(1, rounds + 1)],
+                    on_evaluation=lambda trained, _: self._evaluate(trained, evaluation),
+                    on_progress=self._progress,
+                )
+            finally:
+                self._training_seconds += time.perf_counter() - began - (self._evaluation_seconds - evaluated)
+
+    def _cross_boundary(self, agent: ppo.Agent, leg: int) -> ppo.Agent:
+        """Write down where training stands after a leg; the agent as another attempt would take it from there."""
+        state, counters = ppo.agent_state(agent)
+        tensors = packed(state)
+        boundary = Boundary(
+            origin=self._origin,
+            leg=leg,
+            counters=cast("dict[str, int]", counters),
+            rounds=self._rounds,
+            curve=curve_text(self.attempt),
+            growth_difference=self._growth,
+        )
+        write_boundary(self.attempt, boundary, tensors)
+        self._beat()
+        return self._restored(unpacked(tensors), counters, self._rung.depth)
+
     def _starting_agent(self) -> ppo.Agent:
-        arm, network, task = self._arm, self._arm.network, self._arm.task
-        spaces = describe(self._env, task.kwargs)
+        arm, network = self._arm, self._arm.network
         if self._parent is not None:
             tensors, meta = read_checkpoint(self._parent.folder)
-            depth = arm.rungs[self._segment.rung - 2].depth
             counters = cast("dict[str, JsonValue]", meta["counters"])
-            return ppo.restore_agent(tensors, counters, network, depth, spaces, self._settings, _device(arm.device))
+            return self._restored(tensors, counters, arm.rungs[self._segment.rung - 2].depth)
         cells = None
         if network.cells == "varying":
-            cells = varying_cells(sorted({arm.env_of(r) for r in range(1, len(arm.rungs) + 1)}), task.kwargs)
+            cells = varying_cells(sorted({arm.env_of(r) for r in range(1, len(arm.rungs) + 1)}), arm.task.kwargs)
         seed = self._seed(Stream.INITIALISATION)
-        return ppo.new_agent(network, self._rung.depth, spaces, self._settings, cells, seed, _device(arm.device))
+        device = _device(arm.device)
+        return ppo.new_agent(network, self._rung.depth, self._spaces, self._settings, cells, seed, device)
+
+    def _restored(self, tensors: Mapping[str, Tensor], counters: Mapping[str, JsonValue], depth: int) -> ppo.Agent:
+        network, device = self._arm.network, _device(self._arm.device)
+        return ppo.restore_agent(tensors, counters, network, depth, self._spaces, self._settings, device)
 
     def _grow(self, agent: ppo.Agent) -> float | None:
         """Deepen the agent's network to what the rung declares; the difference it made (0), None if nothing grew."""
@@ -229,8 +291,8 @@ class SegmentRun:
         append_tick(self.attempt, Tick(progress.env_steps, time.perf_counter() - self._started, progress.mean_return))
         self._beat()
 
-    def _seed(self, stream: Stream) -> int:
-        return stream_seed(self._arm.seed, self._segment.seed, self._segment.rung, stream)
+    def _seed(self, stream: Stream, leg: int = 1) -> int:
+        return stream_seed(self._arm.seed, self._segment.seed, self._segment.rung, stream, leg)
 
     def _meta(self, counters: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """Where a checkpoint comes from and what network it holds; no clock, no machine: equal runs, equal bytes."""
@@ -245,15 +307,10 @@ class SegmentRun:
             "configuration": self._configuration,
             "network": arm.network.model_dump(mode="json"),
             "depth": self._rung.depth,
-            "parent_sha256": None if self._parent is None else self._parent.commit.result.checkpoint_sha256,
+            "parent_sha256": self._parent_sha256,
             "counters": counters,
         }
 
 
 def _device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-
-
-def configured(settings: PPOSettings, configuration: Configuration) -> PPOSettings:
-    """The study's PPO settings with a configuration laid over them, validated as a whole."""
-    return PPOSettings.model_validate(settings.model_dump() | configuration)

@@ -23,7 +23,8 @@ RECENT_EPISODES = 100
 class Progress:
     """How far training is after an update; counters are the lineage's totals.
 
-    `mean_return` is that of the last (up to 100) finished training episodes, unscaled; None before the first.
+    `mean_return` is that of the last (up to 100) training episodes that finished since `train` was called, unscaled;
+    None before the first.
     """
 
     env_steps: int
@@ -52,7 +53,7 @@ def train(
     from its start to 0 there, by the env steps at each rollout's start.
 
     `evaluate_at` are totals of the lineage, ascending. After the update that reaches one or more of them,
-    `on_evaluation(agent, agent.env_steps)` is called once; and after the last update in any case.
+    `on_evaluation(agent, agent.env_steps)` is called once.
 
     Raises ValueError where env steps cannot be counted exactly, Diverged where a number is not finite.
     """
@@ -97,5 +98,5 @@ def train(
         while due and due[0] <= agent.env_steps:
             due.popleft()
             reached = True
-        if reached or agent.env_steps == end:
+        if reached:
             on_evaluation(agent, agent.env_steps)

@@ -1,6 +1,7 @@
 """The study file: frozen, validated values, and the one way to read and write them."""
 
 from grownn_hpo.spec.spaces import Characters, Continuous, Discrete, Spaces, Vector
+from grownn_hpo.spec.training import configured, legs, legs_of
 from grownn_hpo.spec.values import (
     IDEMPOTENT_ACTIVATIONS,
     Arm,
@@ -30,4 +31,7 @@ __all__ = [
     "Spaces",
     "Task",
     "Vector",
+    "configured",
+    "legs",
+    "legs_of",
 ]

@@ -145,13 +145,19 @@ class Rung(Value):
 
 
 class Arm(Value):
-    """One way of training, whole: everything that its ledger is a function of."""
+    """One way of training, whole: everything that its ledger is a function of.
+
+    With `boundary_env_steps` a segment is trained in *legs* of at least so many env steps (whole rollouts; the last leg
+    is what is left). Between two legs lies a *boundary*, where every run begins fresh episodes with fresh seeds, and
+    where a new attempt goes on after a kill. It changes the result, so it belongs to the study; null: no boundaries.
+    """
 
     study: Name
     name: Name
     seed: Seed
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    boundary_env_steps: Positive | None = None
     task: Task
     evaluation: Evaluation = Evaluation()
     space: dict[str, JsonValue]

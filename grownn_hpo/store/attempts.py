@@ -22,13 +22,18 @@ from grownn_hpo.trial import Segment, SegmentResult, Status
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an attempt took; no other attempt's need be equal to it."""
+    """What an attempt took; no other attempt's need be equal to it.
+
+    `env_steps` are those that this very attempt trained, fewer than the segment's where it began at a boundary; None in
+    commits of earlier versions. A rate is `env_steps / training_seconds`.
+    """
 
     seconds: float
     training_seconds: float
     evaluation_seconds: float
     peak_memory_gib: float
     host: str
+    env_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

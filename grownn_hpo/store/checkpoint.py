@@ -18,18 +18,26 @@ if TYPE_CHECKING:
 
 def write_checkpoint(attempt: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, JsonValue]) -> str:
     """Write both files into an attempt's folder; returns the SHA-256 of the tensors' file."""
-    from safetensors.torch import save  # torch is for workers alone
-
-    # No metadata inside: safetensors keeps it in a hash map, whose order differs from process to process.
-    digest = write_file(
-        attempt / CHECKPOINT, save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-    )
+    digest = write_file(attempt / CHECKPOINT, packed(tensors))
     write_file(attempt / CHECKPOINT_META, json.dumps(meta, indent=1, sort_keys=True).encode())
     return digest
 
 
 def read_checkpoint(attempt: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
     """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder."""
+    return unpacked((attempt / CHECKPOINT).read_bytes()), json.loads((attempt / CHECKPOINT_META).read_text())
+
+
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Named tensors as the bytes of a safetensors file; equal tensors give equal bytes."""
+    from safetensors.torch import save  # torch is for workers alone
+
+    # No metadata inside: safetensors keeps it in a hash map, whose order differs from process to process.
+    return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+
+
+def unpacked(data: bytes) -> dict[str, Tensor]:
+    """The tensors (on the CPU) in the bytes of a safetensors file."""
     from safetensors.torch import load
 
-    return load((attempt / CHECKPOINT).read_bytes()), json.loads((attempt / CHECKPOINT_META).read_text())
+    return load(data)

@@ -50,6 +50,18 @@ def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
     return tuple(points)
 
 
+def curve_text(attempt: Path) -> str:
+    """The attempt's curve as it stands in its file; empty if there is none yet."""
+    path = attempt / CURVE
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def begin_curve(attempt: Path, text: str) -> None:
+    """Begin the attempt's curve with what an earlier attempt's `curve_text` was, byte for byte."""
+    if text:  # no file before the first point
+        (attempt / CURVE).write_text(text, encoding="utf-8")
+
+
 def read_ticks(attempt: Path) -> tuple[Tick, ...]:
     """The attempt's progress; empty if there is none yet."""
     ticks = []

@@ -17,6 +17,18 @@ CURVE = "curve.csv"
 PROGRESS = "progress.jsonl"
 RESULT = "result.json"
 FAILURE = "failure.json"
+BOUNDARY = "boundary-"
+"""How the names of a boundary's files begin; temporaries of them too."""
+
+
+def boundary_tensors(leg: int) -> str:
+    """The tensors' file of the boundary behind a leg."""
+    return f"{BOUNDARY}{leg}.safetensors"
+
+
+def boundary_record(leg: int) -> str:
+    """The JSON file of the boundary behind a leg."""
+    return f"{BOUNDARY}{leg}.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,16 +66,17 @@ def test_env_steps_that_cannot_be_counted_exactly_are_refused(env_steps, total):
         run(make_agent("line"), make("line"), env_steps=env_steps, total=total)
 
 
-def test_evaluations_come_after_the_updates_that_reach_them_and_after_the_last():
+def test_evaluations_come_after_the_updates_that_reach_them_and_nowhere_else():
     def points(agent, evaluate_at):
         seen = []
         run(agent, make("line"), env_steps=200, evaluate_at=evaluate_at, on_evaluation=lambda a, at: seen.append(at))
         return seen
 
     agent = make_agent("line")
-    assert points(agent, [50, 60, 64, 65, 200]) == [64, 128, 200]
-    assert points(agent, [64, 220, 300]) == [264, 328, 400]  # the lineage's totals; what lies behind is not due again
-    assert points(agent, []) == [600]
+    assert points(agent, [50, 60, 64, 65]) == [64, 128]
+    assert points(agent, [64, 220, 300]) == [264, 328]  # the lineage's totals; what lies behind is not due again
+    assert points(agent, []) == []
+    assert points(agent, [601, 800]) == [664, 800]  # the last rollout ends there
 
 
 def test_the_recent_return_is_that_of_finished_episodes():

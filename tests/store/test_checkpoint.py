@@ -104,7 +104,7 @@ def test_cleaning_frees_checkpoints_and_keeps_results(folder: ArmFolder) -> None
     attempts = [finish(folder, spent, checkpoint=b"x" * n).folder for n in (10, 20)]
     other = finish(folder, kept).folder
     found = checkpoints_of(folder, [spent, Segment(3, 1, 0)])
-    assert [(c.folder, c.bytes) for c in found] == [(attempts[0], 10), (attempts[1], 20)]
+    assert [(c.path, c.bytes) for c in found] == [(attempts[0] / CHECKPOINT, 10), (attempts[1] / CHECKPOINT, 20)]
     delete_checkpoints(found)
     delete_checkpoints(found)
     assert checkpoints_of(folder, [spent]) == ()

@@ -26,6 +26,7 @@ FLOORS = {
     "dispatch": 1,
     "segment": 2,
     "report": 2,
+    "rehearsal": 3,
     "driver": 3,
     "cli": 4,
     "__main__": 5,  # nothing but the door to `cli`

@@ -171,6 +171,31 @@ def clean(
 
 
 @app.command()
+def plan(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    cluster: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="A cluster profile, such as cluster/slurm.yaml.", dir_okay=False),
+    ] = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=0, help="Segments trained at a time.", show_default="as the profile says, or one per core"),
+    ] = None,
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a run will cost: segments, env steps, hours, jobs, disk. Trains seconds, writes nothing."""
+    from grownn_hpo.cli import planning
+
+    planning.plan(study, set_ or [], arm or [], cluster, workers, results, json_)
+
+
+@app.command()
 def studies() -> None:
     """List the bundled studies, their arms and what they cost."""
     from grownn_hpo.cli import showing

@@ -39,13 +39,16 @@ def choose_arms(study: Study, names: Sequence[str]) -> tuple[Arm, ...]:
     return tuple(arm for arm in study.arms if not names or arm.name in names)
 
 
-def check_arms(study: Study, arms: Sequence[Arm]) -> None:
-    """Refuse what cannot run: the search space, the environments, networks that do not fit them. Writes nothing."""
+def check_arms(study: Study, arms: Sequence[Arm], trained_here: bool = True) -> None:
+    """Refuse what cannot run: the search space, the environments, networks that do not fit them. Writes nothing.
+
+    A GPU must be on this machine only if segments are `trained_here`.
+    """
     from grownn_hpo.envs import describe
     from grownn_hpo.search.space import check_space
 
     for arm in arms:
-        if arm.device == "cuda" and not NVIDIA_DRIVER.exists():
+        if trained_here and arm.device == "cuda" and not NVIDIA_DRIVER.exists():
             rule = "this machine has no NVIDIA driver: use auto, which takes a GPU where there is one, or cpu"
             raise InputError(Fault(study.file, "device", arm.device, rule))
         check_space(arm.space, arm.ppo, arm.ppo.n_steps * arm.task.envs, study.file)
@@ -76,6 +79,24 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
 
 def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -> tuple[OpenArm, ...]:
     """The folders of `arms` below `results`, created where they are new. All are checked before any is created."""
+    opened = find_study(study, arms, results, workers)
+    new = [each for each in opened if not each.folder.study_file.exists()]
+    now = environment() if new else {}
+    for each in new:
+        create_arm(each.folder, each.arm, now)
+    for each in opened:
+        _record_limits(each)
+    return opened
+
+
+def find_study(
+    study: Study, arms: Sequence[Arm], results: Path, workers: int, trained_here: bool = True
+) -> tuple[OpenArm, ...]:
+    """The arms and folders that `open_study` would open, after every check that it makes; creates and changes nothing.
+
+    A new arm's `lookahead` is resolved for so many `workers`; of an arm that is there, its recorded study file counts,
+    but for the limits.
+    """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
     for each in opened:
         if each.folder.study_file.exists():
@@ -84,12 +105,12 @@ def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -
             raise InputError(f"{each.folder.root}: is there already and is no arm of a study; choose other --results")
     new = [each for each in opened if not each.folder.study_file.exists()]
     if new:
-        check_arms(study, [each.arm for each in new])
+        check_arms(study, [each.arm for each in new], trained_here)
         _refuse_unwritable(results)
-    now = environment() if new else {}
-    for each in new:
-        create_arm(each.folder, _with_lookahead(each.arm, workers), now)
-    return tuple(OpenArm(_with_limits(each), each.folder) for each in opened)
+    return tuple(
+        OpenArm(_with_lookahead(each.arm, workers) if each in new else _with_limits(each), each.folder)
+        for each in opened
+    )
 
 
 def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ...]:
@@ -178,13 +199,13 @@ def _refuse_difference(given: OpenArm, file: str) -> None:
 
 def _with_limits(given: OpenArm) -> Arm:
     """The arm as recorded, but with the limits given now: they may change, for they change no result."""
-    recorded = _recorded(given.folder)
-    if recorded.limits == given.arm.limits:
-        return recorded
-    arm = recorded.model_copy(update={"limits": given.arm.limits})
-    with Lease(given.folder.lease_file):
-        record_arm(given.folder, arm)
-    return arm
+    return _recorded(given.folder).model_copy(update={"limits": given.arm.limits})
+
+
+def _record_limits(opened: OpenArm) -> None:
+    if read_arm(opened.folder).limits != opened.arm.limits:
+        with Lease(opened.folder.lease_file):
+            record_arm(opened.folder, opened.arm)
 
 
 def _refuse_unwritable(results: Path) -> None:

@@ -17,7 +17,7 @@ from grownn_hpo.search.ladder import Ladder, Outcomes, needed_segments, plan
 from grownn_hpo.trial import Outcome, Segment, Status, Trial
 
 SUGGESTION_SECONDS = 1.0
-"""What SMAC takes for a bracket's configurations (0.4 to 1.4 s were seen); no slot is used, but brackets wait for it."""
+"""What SMAC takes for a bracket's configurations (0.4 to 1.4 s were seen); a bracket waits for it, no slot does."""
 
 SecondsOf = Callable[[Segment], float]
 
@@ -26,8 +26,8 @@ SecondsOf = Callable[[Segment], float]
 class Course:
     """An arm as a forecast sees it: its ladder and seeds, what each segment takes, and what is known already.
 
-    `known` are segments with a result, `outcomes` and `held` (how many configurations a bracket holds) what follows from
-    them. `configurations` is how many the search space has, None where it has no end.
+    `known` are segments with a result, `outcomes` those of whole trials; `held` says how many configurations each
+    stored bracket holds. `configurations` is how many the search space has, None where it has no end.
     """
 
     name: str
@@ -89,8 +89,8 @@ def forecast(courses: Sequence[Course], slots: int, suggestion_seconds: float = 
 class _Play:
     """One course being played: what is known of it by now.
 
-    A plan is shown the brackets that are open and the next one alone, numbered from 1: what it says depends on no other,
-    and it takes time for each. Brackets that are over are dropped.
+    A plan is shown the brackets that are open and the next one alone, numbered from 1, for it takes time for each that
+    it is shown and depends on no other. Brackets that are over are dropped.
     """
 
     def __init__(self, course: Course) -> None:

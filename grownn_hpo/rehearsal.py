@@ -1,6 +1,7 @@
 """A rehearsal: segments of a few rollouts, trained for real and thrown away, to learn what real ones will take.
 
-They are trained by `run_segment` itself, in a temporary folder: nothing here knows how training works.
+They are trained by `run_segment` itself, in a temporary folder: nothing here knows how training works. Time that they
+waited for a core does not count: a login node is shared, a worker has its cores to itself.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from grownn_hpo.store.attempts import committed
 from grownn_hpo.store.paths import CHECKPOINT, ArmFolder
 from grownn_hpo.trial import Segment, Status
 
-_ROLLOUTS = 3  # at least, the first of which is for warming up
-_SECONDS = 0.8  # go on for so long, where rollouts are quicker
+_ROLLOUTS = 2  # at least, the first of which is for warming up
+_SECONDS = 1.2  # go on for so long, where rollouts are quicker
 _ENDLESS = 10_000  # rollouts
+_SCHEDULED = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, time slices
 
 
 class _EnoughError(Exception):
@@ -57,7 +59,7 @@ def _rollout_seconds(arm: Arm, configuration: Configuration, folder: ArmFolder, 
 
     def count() -> None:
         beat()
-        beats.append(time.perf_counter())
+        beats.append(_clock())
         if len(beats) >= _ROLLOUTS and beats[-1] - beats[0] >= _SECONDS:
             raise _EnoughError
 
@@ -72,9 +74,10 @@ def _whole_segment(
     arm: Arm, configuration: Configuration, folder: ArmFolder, beat: Callable[[], None]
 ) -> dict[str, float]:
     segment = Segment(1, 1, arm.seeds[0])
-    began = time.perf_counter()
+    began, counted = time.perf_counter(), _clock()
     run_segment(_lasting(arm, configuration, 1), configuration, segment, folder, beat)
     seconds = time.perf_counter() - began
+    undisturbed = (_clock() - counted) / seconds
     found = committed(folder, segment)
     if found is None or found.commit.measured is None or found.commit.result.status is not Status.COMPLETED:
         raise RehearsalError(_ended_early(folder, arm, configuration))
@@ -82,8 +85,8 @@ def _whole_segment(
     sizes = {path.name: path.stat().st_size for path in found.folder.iterdir()}
     checkpoint = sizes.pop(CHECKPOINT)
     return {
-        "start_seconds": seconds - measured.training_seconds - measured.evaluation_seconds,
-        "episode_seconds": measured.evaluation_seconds / arm.evaluation.episodes,
+        "start_seconds": (seconds - measured.training_seconds - measured.evaluation_seconds) * undisturbed,
+        "episode_seconds": measured.evaluation_seconds * undisturbed / arm.evaluation.episodes,
         "checkpoint_bytes": checkpoint,
         "record_bytes": sum(sizes.values()),
         "memory_gib": measured.peak_memory_gib,
@@ -97,6 +100,15 @@ def _lasting(arm: Arm, configuration: Configuration, rollouts: int) -> Arm:
     return arm.model_copy(
         update={"rungs": (rung,), "evaluation": arm.evaluation.model_copy(update={"rounds": 1})},
     )
+
+
+def _clock() -> float:
+    """Seconds that stand still while this thread waits for a core; they do not where the kernel does not tell."""
+    try:
+        waited = int(_SCHEDULED.read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        waited = 0
+    return time.perf_counter() - waited / 1e9
 
 
 def _ended_early(folder: ArmFolder, arm: Arm, configuration: Configuration) -> str:

@@ -24,8 +24,8 @@ ENTRY = "grownn_hpo.rehearsal:rehearse"
 # Two minibatches of the largest size, or so many env steps: enough to time, and seconds even for a slow environment.
 _ROLLOUT_MINIBATCHES = 2
 _ROLLOUT_ENV_STEPS = 512
-_MANY_EPOCHS = 4
-_MOST_EPISODES = 10
+_MANY_EPOCHS = 10  # at most
+_MOST_EPISODES = 4
 
 Tell = Callable[[str], None]
 
@@ -123,8 +123,9 @@ def _configurations(arm: Arm, samples: Sequence[Plain]) -> Iterator[Plain]:
         smallest = max(1, largest // (2 * _ROLLOUT_MINIBATCHES))
     wanted = max(_ROLLOUT_MINIBATCHES * largest, _ROLLOUT_ENV_STEPS)
     n_steps = min(max(each.n_steps for each in settings), math.ceil(wanted / arm.task.envs))
+    many = max(2, min(_MANY_EPOCHS, max(each.n_epochs for each in settings)))
     default = to_plain(read_space(arm.space, arm.study).get_default_configuration())
-    for batch_size, n_epochs in ((largest, 1), (largest, _MANY_EPOCHS), (smallest, _MANY_EPOCHS)):
+    for batch_size, n_epochs in ((largest, 1), (largest, many), (smallest, many)):
         yield {**default, "n_steps": n_steps, "batch_size": batch_size, "n_epochs": n_epochs}
 
 

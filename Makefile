@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check kills large-arm lock wheel clean
+.PHONY: demo test check kills slurm large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -27,6 +27,10 @@ check: $(DEVELOPED)
 # Slower proofs, not part of `make test`.
 kills: $(DEVELOPED)
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
+
+# On a real Slurm of two nodes; as root, with Debian's slurm-wlm and munge.
+slurm: $(DEVELOPED)
+	GROWNN_SLURM=required $(BIN)/pytest -s -m 'slow or not slow' tests/slurm
 
 # Benchmarks.
 large-arm: $(DEVELOPED)

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from grownn_hpo.driver.environment import environment
+from grownn_hpo.environment import environment
 from grownn_hpo.search.ladder import Ladder, plan
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store.arm import Bracket, create_arm, write_bracket

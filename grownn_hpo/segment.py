@@ -120,6 +120,7 @@ class SegmentRun:
         parent: Committed | None,
         beat: Callable[[], None],
     ) -> None:
+        self._started = time.perf_counter()
         self.attempt = claim_attempt(folder, segment)
         self._arm, self._segment, self._folder, self._parent, self._beat = arm, segment, folder, parent, beat
         self._rung = arm.rungs[segment.rung - 1]
@@ -132,7 +133,6 @@ class SegmentRun:
         self._origin = Origin(segment, self._parent_sha256, terms_sha256(arm, configuration))
         self._growth: float | None = None
         self._rounds = 0
-        self._started = time.perf_counter()
         self._training_seconds = self._evaluation_seconds = 0.0
         self._env_steps = 0
 

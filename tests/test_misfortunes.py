@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from program import TINY, Grownn
 UNLUCKY = TINY.replace("CartPole-v1", "unlucky:Unlucky-v0")
 
 
-def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, workers: int = 2) -> str:
+def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, workers: int = 2, step: int = 100) -> str:
     """Runs the unlucky tiny study; what it said."""
     (folder / "unlucky.yaml").write_text(UNLUCKY)
     overrides = [part for limit in limits for part in ("--set", limit)]
     done = grownn(
         *("run", "unlucky.yaml", "--workers", workers, *overrides),
         UNLUCKY=f"{what}:{times}:{folder}",
+        UNLUCKY_STEP=str(step),
         PYTHONPATH=os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))),
     )
     assert done.returncode == 0, done.stderr
@@ -73,3 +75,19 @@ def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn,
     assert diverged[0]["mean_return"] == diverged[0]["checkpoint_sha256"] == ""
     assert int(diverged[0]["env_steps"]) < 512
     assert diverged[0]["config"] not in {row["config"] for row in rows if row["rung"] == "2"}
+
+
+def test_a_misfortune_behind_a_boundary_costs_no_more_than_a_leg(grownn: Grownn, tmp_path: Path) -> None:
+    """The table is that of a study with the same boundaries which nothing befell."""
+    tables, env_steps = [], []
+    for times in (0, 4):
+        # Legs are of 128 env steps. By its step 450 a process has the first behind it, evaluations being counted too.
+        run(grownn, tmp_path, "kill", times, "boundary_env_steps=100", "search.trials=6", step=450)
+        tables.append(grownn("table", "results/tiny").stdout)
+        results = (tmp_path / "results").glob("tiny/grown-3/segments/*/*/*/*/result.json")
+        env_steps.append({json.loads(result.read_text())["measured"]["env_steps"] for result in results})
+        assert not list((tmp_path / "results").rglob("boundary-*"))
+        (tmp_path / "results").rename(tmp_path / f"results-{times}")
+    assert tables[0] == tables[1]
+    assert env_steps[0] == {512}
+    assert {512} < env_steps[1] <= {512, 384, 256, 128}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -177,14 +178,22 @@ def test_growing_layers_start_with_no_moments_and_the_old_ones_keep_theirs(tmp_p
 
 def test_streams_are_paired_across_configurations_and_apart_otherwise() -> None:
     seeds = {
-        stream_seed(study, seed, rung, stream)
+        stream_seed(study, seed, rung, stream, leg)
         for study in range(3)
         for seed in range(5)
         for rung in range(1, 4)
         for stream in Stream
+        for leg in range(1, 13)
     }
-    assert len(seeds) == 3 * 5 * 3 * len(Stream)
+    assert len(seeds) == 3 * 5 * 3 * len(Stream) * 12
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_the_seeds_of_a_first_leg_are_those_of_a_segment_without_boundaries() -> None:
+    """They are in every ledger there is."""
+    digest = hashlib.sha256(b"0/4/2/actions").digest()
+    assert stream_seed(0, 4, 2, Stream.ACTIONS) == int.from_bytes(digest[:8], "big") >> 1
+    assert stream_seed(0, 4, 2, Stream.ACTIONS, 1) == stream_seed(0, 4, 2, Stream.ACTIONS)
 
 
 def test_memory_at_the_papers_size_stays_under_a_gibibyte(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """CartPole in which, once or always, something goes badly wrong: the variable UNLUCKY says what, and where to count.
 
-`UNLUCKY=what:times:folder`: `times` processes do `what` at their hundredth step; files in `folder` count them.
+`UNLUCKY=what:times:folder`: `times` processes do `what` at their hundredth step, or at that of the number in
+UNLUCKY_STEP; files in `folder` count them.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+STEP = int(os.environ.get("UNLUCKY_STEP", "100"))
 steps = 0
 
 
@@ -32,6 +35,8 @@ def misfortune() -> float | None:
         raise RuntimeError("the cart fell off the table")
     if what == "segfault":
         ctypes.string_at(0)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
     if what == "sleep":
         time.sleep(1000)
     if what == "spin":  # holds the GIL
@@ -47,7 +52,7 @@ class Unlucky(CartPoleEnv):  # type: ignore[misc]
         global steps
         steps += 1
         observation, reward, terminated, truncated, info = super().step(action)
-        if steps == 100 and "UNLUCKY" in os.environ and (instead := misfortune()) is not None:
+        if steps == STEP and "UNLUCKY" in os.environ and (instead := misfortune()) is not None:
             reward = instead
         return observation, reward, terminated, truncated, info
 

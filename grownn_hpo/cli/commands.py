@@ -31,6 +31,10 @@ Workers = Annotated[
     Optional[int],  # noqa: UP045 (typer reads this at run time)
     typer.Option(min=0, help="Processes that train at a time; 0: one, without Dask.", show_default="one per core"),
 ]
+Cluster = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(help="A cluster profile, instead of --workers: where segments are trained.", dir_okay=False),
+]
 Results = Annotated[Path, typer.Option(help="The folder that holds the studies' folders.", file_okay=False)]
 ArmPath = Annotated[
     Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's: results/<study>[/<arm>].")
@@ -48,6 +52,7 @@ def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
     arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
     workers: Workers = None,
+    cluster: Cluster = None,
     results: Results = Path("results"),
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -59,17 +64,21 @@ def run(
     from grownn_hpo.driver.arms import choose_arms, open_path, open_study
     from grownn_hpo.spec.study import load_study
 
+    site = driving.site_of(workers, cluster)
     loaded = load_study(study, set_ or [])
-    opened = open_study(loaded, choose_arms(loaded, arm or []), results, driving.count(workers))
+    chosen = choose_arms(loaded, arm or [])
+    site.check(chosen, loaded.file)
+    opened = open_study(loaded, chosen, results, site.slots, site.has_gpus)
     for each in opened:  # what was there already must stand in the environment it was begun in
         open_path(each.folder.root)
-    driving.drive_arms(opened, workers, results / loaded.name)
+    driving.drive_arms(opened, site, results / loaded.name)
 
 
 @app.command()
 def resume(
     path: ArmPath,
     workers: Workers = None,
+    cluster: Cluster = None,
     accept_environment: AcceptEnvironment = False,
     take_over: TakeOver = False,
 ) -> None:
@@ -77,7 +86,7 @@ def resume(
     from grownn_hpo.cli import driving
     from grownn_hpo.driver.arms import open_path
 
-    driving.drive_arms(open_path(path, accept_environment), workers, path, take_over)
+    driving.drive_arms(open_path(path, accept_environment), driving.site_of(workers, cluster), path, take_over)
 
 
 @app.command()
@@ -85,12 +94,14 @@ def extend(
     path: ArmPath,
     trials: Annotated[int, typer.Option(help="The new budget, in trials.", min=1)],
     workers: Workers = None,
+    cluster: Cluster = None,
 ) -> None:
     """Raise an arm's budget and go on; what was computed stays."""
     from grownn_hpo.cli import driving
     from grownn_hpo.driver.arms import extend_arm, open_path
 
-    driving.drive_arms(tuple(extend_arm(each, trials) for each in open_path(path)), workers, path)
+    site = driving.site_of(workers, cluster)
+    driving.drive_arms(tuple(extend_arm(each, trials) for each in open_path(path)), site, path)
 
 
 @app.command()
@@ -136,13 +147,15 @@ def evaluate(
     incumbent: Annotated[Path, typer.Argument(metavar="INCUMBENT", help="A file that `grownn export` wrote.")],
     seeds: Annotated[str, typer.Option(help="Fresh seeds: 100-109, or 100,103,107.")] = "100-109",
     workers: Workers = None,
+    cluster: Cluster = None,
     results: Results = Path("results"),
     json_: Annotated[bool, typer.Option("--json", help="The result as JSON, to stdout.")] = False,
 ) -> None:
     """Retrain an incumbent on fresh seeds at full length, and say how it really does."""
     from grownn_hpo.cli import evaluating
+    from grownn_hpo.cli.driving import site_of
 
-    evaluating.evaluate(incumbent, seeds, workers, results, json_)
+    evaluating.evaluate(incumbent, seeds, site_of(workers, cluster), results, json_)
 
 
 @app.command()
@@ -173,15 +186,9 @@ def clean(
 @app.command()
 def plan(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
-    cluster: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="A cluster profile, such as cluster/slurm.yaml.", dir_okay=False),
-    ] = None,
-    workers: Annotated[
-        Optional[int],  # noqa: UP045
-        typer.Option(min=0, help="Segments trained at a time.", show_default="as the profile says, or one per core"),
-    ] = None,
     arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    workers: Workers = None,
+    cluster: Cluster = None,
     results: Results = Path("results"),
     set_: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -189,10 +196,10 @@ def plan(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Say what a run will cost: segments, env steps, hours, jobs, disk. Trains seconds, writes nothing."""
-    from grownn_hpo.cli import planning
+    """Say what a run will cost: segments, env steps, hours, jobs, disk. Trains for seconds, writes nothing."""
+    from grownn_hpo.cli import driving, planning
 
-    planning.plan(study, set_ or [], arm or [], cluster, workers, results, json_)
+    planning.plan(study, set_ or [], arm or [], driving.site_of(workers, cluster), results, json_)
 
 
 @app.command()

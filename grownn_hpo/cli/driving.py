@@ -14,25 +14,35 @@ from types import FrameType
 from rich.console import Console
 
 from grownn_hpo.cli.live import Display, status_line
-from grownn_hpo.dispatch import open_dispatcher
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive
-from grownn_hpo.driver.run import ArmRun, preload
-from grownn_hpo.errors import Stopped
+from grownn_hpo.driver.run import ArmRun
+from grownn_hpo.driver.site import Site
+from grownn_hpo.errors import InputError, Stopped
 from grownn_hpo.report.status import ArmStatus, arm_status
+from grownn_hpo.spec.cluster import SlurmProfile, load_profile
 
 STOPPED = 3
 
 
-def count(workers: int | None) -> int:
-    """How many segments train at a time: one per core unless told, one for 0 (no Dask)."""
-    return max(1, workers if workers is not None else len(os.sched_getaffinity(0)))
+def site_of(workers: int | None, cluster: Path | None) -> Site:
+    """Where to train: `--workers` (one per core unless told, one for 0, without Dask) or the profile of `--cluster`."""
+    if cluster is not None:
+        if workers is not None:
+            raise InputError(f"--workers {workers} --cluster {cluster}: the profile says how many; leave --workers out")
+        profile = load_profile(cluster)
+        if isinstance(profile, SlurmProfile):
+            return Site(profile.slots, profile=profile, file=str(cluster))
+        workers = profile.workers
+    return Site(max(1, workers if workers is not None else len(os.sched_getaffinity(0))), inline=workers == 0)
 
 
 def drive_arms(
-    opened: Sequence[OpenArm], workers: int | None, path: Path, take_over: bool = False, summary: bool = True
+    opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool = False, summary: bool = True
 ) -> None:
     """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
+    site.check([each.arm for each in opened], str(path))
+    cluster = f" --cluster {site.file}" if site.profile is not None else ""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
@@ -44,13 +54,13 @@ def drive_arms(
         if unfinished:
             with (
                 stopping() as stop,
-                open_dispatcher(count(workers), workers == 0, preload([run.arm for run in unfinished])) as dispatcher,
+                site.open(unfinished) as dispatcher,
                 Display(console, statuses) as display,
             ):
                 try:
                     pace = drive(unfinished, dispatcher, display.line, stop)
                 except Stopped as error:
-                    raise Stopped(f"{error}\nGo on with: grownn resume {path}") from None
+                    raise Stopped(f"{error}\nGo on with: grownn resume {path}{cluster}") from None
             console.print(pace.told(), soft_wrap=True)
         if summary:
             arm = opened[0].folder.root if len(opened) == 1 else f"{path}/ARM"

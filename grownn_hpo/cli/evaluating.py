@@ -9,6 +9,7 @@ from pathlib import Path
 
 from grownn_hpo.cli.driving import drive_arms
 from grownn_hpo.driver.arms import open_evaluation, open_path
+from grownn_hpo.driver.site import Site
 from grownn_hpo.envs import random_policy
 from grownn_hpo.errors import InputError
 from grownn_hpo.report.evaluation import RandomPolicy, SeedScore
@@ -21,7 +22,7 @@ from grownn_hpo.trial import Segment
 RANDOM_EPISODES = 100
 
 
-def evaluate(path: Path, seeds: str, workers: int | None, results: Path, as_json: bool) -> None:
+def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -> None:
     """Retrain the incumbent in the file at `path` on fresh seeds, and print how it does."""
     incumbent = read_incumbent(path)
     fresh = parse_seeds(seeds)
@@ -33,7 +34,7 @@ def evaluate(path: Path, seeds: str, workers: int | None, results: Path, as_json
         f" as c0001 in {opened.folder.root}",
         file=sys.stderr,
     )
-    drive_arms([opened], workers, opened.folder.root, summary=False)
+    drive_arms([opened], site, opened.folder.root, summary=False)
     last = len(arm.rungs)
     found = read_ledger(opened.folder).results
     scores = [

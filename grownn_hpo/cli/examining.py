@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from grownn_hpo.dispatch import Job, Returned, open_dispatcher
-from grownn_hpo.driver.environment import PACKAGES, environment
+from grownn_hpo.environment import PACKAGES, environment
 from grownn_hpo.envs import random_policy
 from grownn_hpo.errors import GrowNNError
 from grownn_hpo.search.suggest import Basis, suggest

@@ -10,49 +10,35 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from grownn_hpo.cli.driving import count
 from grownn_hpo.driver.advice import duration, warnings, worker_jobs
 from grownn_hpo.driver.arms import choose_arms, find_study
 from grownn_hpo.driver.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate, estimate
 from grownn_hpo.driver.forecast import Forecast
-from grownn_hpo.spec.cluster import ClusterProfile, SlurmProfile, load_profile
+from grownn_hpo.driver.site import Site
+from grownn_hpo.spec.cluster import SlurmProfile
 from grownn_hpo.spec.study import load_study
 
 WIDTH = 100
 
 
-def plan(
-    source: str,
-    overrides: Sequence[str],
-    names: Sequence[str],
-    cluster: Path | None,
-    workers: int | None,
-    results: Path,
-    as_json: bool,
-) -> None:
+def plan(source: str, overrides: Sequence[str], names: Sequence[str], site: Site, results: Path, as_json: bool) -> None:
     """Print what running the study named `source` will cost; trains a few seconds' rehearsal, and writes nothing."""
     study = load_study(source, overrides)
-    profile = None if cluster is None else load_profile(cluster)
-    slots = slots_of(profile, workers)
-    elsewhere = isinstance(profile, SlurmProfile)
-    opened = find_study(study, choose_arms(study, names), results, slots, trained_here=not elsewhere)
-    found = estimate(opened, slots, lambda line: print(line, file=sys.stderr))
-    told = warnings(found, opened, profile)
+    opened = find_study(study, choose_arms(study, names), results, site.slots, site.has_gpus)
+    site.check_devices([each.arm for each in opened], study.file)
+    found = estimate(opened, site.slots, lambda line: print(line, file=sys.stderr))
+    unfinished = [each for each, arm in zip(opened, found.arms, strict=True) if arm.left.total.segments]
+    told, script = warnings(found, opened, site), site.worker_script(unfinished or opened)
     if as_json:
-        print(json.dumps(as_data(found, told, profile), indent=1))
+        print(json.dumps({**as_data(found, site.profile), "warnings": told, "worker_script": script}, indent=1))
     else:
-        _print_plan(found, told, profile)
+        _print_plan(found, told, site.profile)
+        if script is not None:
+            print(f"\nThe worker's job script:\n\n{script}", end="")
 
 
-def slots_of(profile: ClusterProfile | None, workers: int | None) -> int:
-    """How many segments are trained at a time: `--workers`, what the profile says, or one per core."""
-    if workers is not None or profile is None:
-        return count(workers)
-    return profile.slots if isinstance(profile, SlurmProfile) else count(profile.workers)
-
-
-def as_data(found: StudyEstimate, told: Sequence[str], profile: ClusterProfile | None) -> dict[str, object]:
-    """The plan as plain values; times in seconds or hours as their names say, disk in bytes."""
+def as_data(found: StudyEstimate, profile: SlurmProfile | None) -> dict[str, object]:
+    """The figures as plain values; times in seconds or hours as their names say, disk in bytes."""
     return {
         "study": found.study,
         "slots": found.left.slots,
@@ -61,7 +47,6 @@ def as_data(found: StudyEstimate, told: Sequence[str], profile: ClusterProfile |
         "left": _forecast_data(found.left, profile),
         "env_steps": sum(arm.env_steps for arm in found.arms),
         "disk_bytes": round(sum(arm.bytes for arm in found.arms)),
-        "warnings": list(told),
     }
 
 
@@ -97,8 +82,8 @@ def _arm_data(arm: ArmEstimate) -> dict[str, object]:
     }
 
 
-def _forecast_data(forecast: Forecast, profile: ClusterProfile | None) -> dict[str, object]:
-    jobs = {"jobs": worker_jobs(forecast, profile)} if isinstance(profile, SlurmProfile) else {}
+def _forecast_data(forecast: Forecast, profile: SlurmProfile | None) -> dict[str, object]:
+    jobs = {"jobs": worker_jobs(forecast, profile)} if profile is not None else {}
     return {
         "segments": forecast.total.segments,
         "core_hours": forecast.total.seconds / 3600,
@@ -109,7 +94,7 @@ def _forecast_data(forecast: Forecast, profile: ClusterProfile | None) -> dict[s
     }
 
 
-def _print_plan(found: StudyEstimate, told: Sequence[str], profile: ClusterProfile | None) -> None:
+def _print_plan(found: StudyEstimate, told: Sequence[str], profile: SlurmProfile | None) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     for arm in found.arms:
         console.print(_arm_heading(arm), style="bold")
@@ -151,7 +136,7 @@ def _rung_row(arm: ArmEstimate, rung: RungEstimate) -> Iterator[str]:
     yield from (duration(rung.whole.seconds), _bytes(rung.segment_bytes * rung.whole.segments), rung.source.value)
 
 
-def _totals(found: StudyEstimate, profile: ClusterProfile | None) -> Iterator[str]:
+def _totals(found: StudyEstimate, profile: SlurmProfile | None) -> Iterator[str]:
     if len(found.arms) > 1:
         alone = ", ".join(f"{arm.arm.name} {duration(arm.left.wall_seconds)}" for arm in found.arms)
         yield f"Each arm alone: {alone}"
@@ -162,11 +147,11 @@ def _totals(found: StudyEstimate, profile: ClusterProfile | None) -> Iterator[st
         yield f"Left:   {_forecast(found.left, profile)}"
 
 
-def _forecast(forecast: Forecast, profile: ClusterProfile | None) -> str:
+def _forecast(forecast: Forecast, profile: SlurmProfile | None) -> str:
     total, slots = forecast.total, forecast.slots
     told = f"{total.segments:,} segments, {_hours(total.seconds)} core hours"
     told += f", {duration(forecast.wall_seconds)} on {slots} slots (busy {forecast.busy:.0%})"
-    if isinstance(profile, SlurmProfile):
+    if profile is not None:
         gpus = f" with {profile.gpus} GPUs each" if profile.gpus else ""
         told += f", {worker_jobs(forecast, profile)} worker jobs{gpus}"
     return told

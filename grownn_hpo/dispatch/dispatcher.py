@@ -6,13 +6,30 @@ import itertools
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
 from grownn_hpo.dispatch.endings import Ending, Job
 from grownn_hpo.dispatch.slot import Slot
-from grownn_hpo.errors import GrowNNError
+from grownn_hpo.errors import GrowNNError, Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a new slot is asked before it is given anything else, and what to make of its answer.
+
+    `refusal` is given the ending of `job` and says why the slot cannot be used, or None; one slot that cannot be used
+    stops the dispatcher, for the next would be no better. It is called from a thread of the dispatcher's.
+    """
+
+    job: Job
+    refusal: Callable[[Ending], str | None]
+
+
+class Refused(Exception):
+    """A slot cannot be used, or none can be had; the message says what to do."""
 
 
 class Dispatcher(Protocol):
@@ -31,8 +48,11 @@ class Dispatcher(Protocol):
     def wait(self, timeout: float) -> tuple[tuple[str, Ending], ...]:
         """The keys and endings since the last call, in order; waits `timeout` seconds at most for the first, or `wake`.
 
-        Raises GrowNNError if the dispatcher itself has failed.
+        Raises Stopped if there cannot be slots fit for the jobs, GrowNNError if the dispatcher itself has failed.
         """
+
+    def news(self) -> tuple[str, ...]:
+        """What befell the slots since the last call, a line each, for people."""
 
     def wake(self) -> None:
         """Have the current or the next `wait` return at once."""
@@ -60,6 +80,7 @@ class Desk(ABC):
         self._open: set[str] = set()
         self._closed = False
         self._in_slots: tuple[str, ...] = ()
+        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def submit(self, job: Job) -> None:
         if self._closed:
@@ -70,6 +91,8 @@ class Desk(ABC):
         self._accept(job)
 
     def wait(self, timeout: float) -> tuple[tuple[str, Ending], ...]:
+        if isinstance(self._failure, Refused):
+            raise Stopped(str(self._failure)) from self._failure
         if self._failure:
             raise GrowNNError(f"the dispatcher failed ({self._failure!r}); resume the study") from self._failure
         endings = []
@@ -87,6 +110,14 @@ class Desk(ABC):
 
     def running(self) -> tuple[str, ...]:
         return self._in_slots
+
+    def news(self) -> tuple[str, ...]:
+        lines = []
+        try:
+            while True:
+                lines.append(self._news.get_nowait())
+        except queue.Empty:
+            return tuple(lines)
 
     def close(self) -> None:
         if not self._closed:
@@ -119,8 +150,9 @@ class Inline(Desk):
 
     slots = 1
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), preflight: Preflight | None = None) -> None:
         super().__init__()
+        self._preflight = preflight
         self._slot = Slot(preload)
         self._order = itertools.count()
         self._queue: queue.PriorityQueue[tuple[tuple[int, ...], int, Job | None]] = queue.PriorityQueue()
@@ -132,6 +164,8 @@ class Inline(Desk):
 
     def _work(self) -> None:
         try:
+            if self._preflight is not None and (why := self._preflight.refusal(self._slot.run(self._preflight.job))):
+                raise Refused(why)
             while (job := self._queue.get()[2]) is not None and not self._closed:
                 self._in_slots = (job.key,)
                 ending = self._slot.run(job)

@@ -19,7 +19,8 @@ class Job:
 
     `entry` is `"package.module:function"` with the signature `(payload: str, beat: Callable[[], None]) -> str`; payload
     and answer are JSON text. Jobs with a smaller `priority` start first, equals in the order submitted. The attempt is
-    ended when it holds more than `memory_gib` or has not called `beat` for `stalled_seconds`.
+    ended when it holds more than `memory_gib` or has not called `beat` for `stalled_seconds`. An attempt that has less
+    than `useful_seconds` comes to nothing that would be kept: it is not begun in a slot that ends before that.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Job:
     priority: tuple[int, ...] = ()
     memory_gib: float | None = None
     stalled_seconds: float = math.inf
+    useful_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         module, _, function = self.entry.partition(":")
@@ -35,6 +37,8 @@ class Job:
             raise ValueError(f'entry = {self.entry!r}: must be "package.module:function"')
         if not self.stalled_seconds > 0:
             raise ValueError(f"stalled_seconds = {self.stalled_seconds!r}: must be above 0")
+        if not self.useful_seconds >= 0:
+            raise ValueError(f"useful_seconds = {self.useful_seconds!r}: must be at least 0")
         if self.memory_gib is not None and not self.memory_gib > 0:
             raise ValueError(f"memory_gib = {self.memory_gib!r}: must be above 0, or None for no limit")
 
@@ -94,9 +98,13 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Something around the attempt vanished; this says nothing about the job and never counts against it."""
+    """Something around the attempt vanished; this says nothing about the job and never counts against it.
+
+    `had_all_time`: it took all the time that a slot is there for, from the slot's beginning to its end.
+    """
 
     reason: str
+    had_all_time: bool = False
 
 
 Ending = Returned | Raised | Died | Stalled | OutOfMemory | Lost

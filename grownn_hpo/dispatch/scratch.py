@@ -15,11 +15,15 @@ _LOCK = ".lock"
 
 
 class Scratch:
-    """A private folder for as long as this process holds it. Raises OSError where there is no room for one."""
+    """A private folder for as long as this process holds it. Raises OSError where there is no room for one.
 
-    def __init__(self) -> None:
-        _clear_abandoned(Path(tempfile.gettempdir()))
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    It lies in `parent`, where others of ours may lie too; left out, among the machine's temporary files.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        _clear_abandoned(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         # Locked before it has its name, or somebody who clears up could take it for abandoned in between. The kernel
         # lets the lock go when we end, and asks nothing of process numbers, which containers with one /tmp each count.
         unnamed = self.path / f"{_LOCK}.new"

@@ -45,14 +45,16 @@ class Slot:
     """Runs jobs one after another, each in a process forked from a launcher with `preload` imported.
 
     The launcher starts with the slot, so that the imports are under way before the first job, and again with the next
-    job whenever it has died. `run` and `close` may be called from different threads.
+    job whenever it has died; `variables` are laid over its environment. `run` and `close` may be called from different
+    threads.
     """
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), variables: Mapping[str, str] | None = None) -> None:
         self._preload = tuple(preload)
+        self._variables = dict(variables or {})
         self._lock = threading.Lock()
         self._closed = False
-        self._launcher: _Launcher | None = _Launcher(self._preload)
+        self._launcher: _Launcher | None = _Launcher(self._preload, self._variables)
 
     def run(self, job: Job) -> Ending:
         """Run one attempt to its ending; `Lost` if it cannot be started, the launcher dies or the slot is closed."""
@@ -62,7 +64,7 @@ class Slot:
             if self._launcher is None or not self._launcher.alive:
                 self._discard()
                 try:
-                    self._launcher = _Launcher(self._preload)
+                    self._launcher = _Launcher(self._preload, self._variables)
                 except OSError as error:  # no room for a temporary file, no memory or number for a process
                     return Lost(f"no launcher of attempts could be started: {error}")
             launcher = self._launcher
@@ -84,7 +86,7 @@ class Slot:
 class _Launcher:
     """The owner's end of a `launcher` process."""
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str], variables: Mapping[str, str]) -> None:
         self._scratch = Scratch()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the launcher)
         self._socket, theirs = socket.socketpair()
@@ -100,7 +102,7 @@ class _Launcher:
                 stdout=self._log,
                 stderr=self._log,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **variables},
                 start_new_session=True,
             )
 

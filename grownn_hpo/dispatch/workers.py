@@ -1,41 +1,40 @@
-"""Slots in Dask workers, on this machine or, by the same base, wherever a Dask cluster puts them.
+"""Slots in Dask workers, wherever a Dask cluster puts them.
 
-Dask brings the workers: starts and replaces them, encrypts what is said, notices their deaths. It is not given a queue.
-A task that Dask holds is bound to a worker before that is free, and is run again, or dropped, when the worker dies; so
-it gets one task per idle worker, bound to that worker's address, and what waits, waits here.
+Dask brings the workers: encrypts what is said, notices their coming and going. It is not given a queue. A task that
+Dask holds is bound to a worker before that is free, and is run again, or dropped, when the worker dies; so it gets one
+task per idle worker, bound to that worker's address, and what waits, waits here.
 """
 
 from __future__ import annotations
 
-import heapq
+import bisect
 import itertools
-import logging
+import math
+import os
 import queue
 import signal
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
-import dask
-from distributed import Client, Future, LocalCluster, Security, WorkerPlugin, get_worker
+from distributed import Client, Future, WorkerPlugin, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from grownn_hpo.dispatch.dispatcher import Desk
+from grownn_hpo.dispatch.dispatcher import Desk, Preflight, Refused
 from grownn_hpo.dispatch.endings import Ending, Job, Lost, ending_from_json, ending_to_json
-from grownn_hpo.dispatch.scratch import Scratch
 from grownn_hpo.dispatch.slot import Slot
-from grownn_hpo.errors import GrowNNError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from distributed.deploy.cluster import Cluster
 
 _PLUGIN = "grownn-slot"
 _GATHER_SECONDS = 10
+_NEAR_ITS_END_SECONDS = 90
+"""A worker that vanishes so shortly before its time is over was ended by that: Slurm may be a minute early."""
 
 CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # a task whose worker died is not run again behind our back
@@ -44,6 +43,9 @@ CONFIG = {
     "distributed.admin.large-graph-warning-threshold": "1GiB",  # of a payload, as far as we are concerned
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.worker.profile.enabled": False,  # samples threads that only ever wait for a socket
+    # Both listen, without encryption, until they are stopped a moment later: let them have nothing to say.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -52,15 +54,28 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
 
     name = _PLUGIN
 
-    def __init__(self, preload: Sequence[str]) -> None:
+    def __init__(self, preload: Sequence[str], sharing_gpus: int = 1) -> None:
         self.preload = tuple(preload)
+        self.sharing_gpus = sharing_gpus
 
     def setup(self, worker: Any) -> None:
         worker.http_server.stop()  # it listens whether or not there is a dashboard, and asks nobody for a certificate
-        self.slot = Slot(self.preload)
+        self.slot = Slot(self.preload, gpu_of(str(worker.name), self.sharing_gpus, os.environ))
 
     def teardown(self, worker: Any) -> None:
         self.slot.close()
+
+
+def gpu_of(worker: str, sharing: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variable by which a job's worker sees its one GPU; empty where the job has none.
+
+    The job's workers are numbered by the end of their names, and `sharing` of them share each of its GPUs.
+    """
+    gpus = [gpu for gpu in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    if not gpus:
+        return {}
+    number = worker.rpartition("-")[2]
+    return {"CUDA_VISIBLE_DEVICES": gpus[int(number) // sharing % len(gpus)] if number.isdecimal() else gpus[0]}
 
 
 def attempt_in_slot(job: Job) -> str:
@@ -69,25 +84,49 @@ def attempt_in_slot(job: Job) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Joined:
-    worker: str
+class Joined:
+    """A worker has come."""
+
+    address: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
-    worker: str
+class Left:
+    """A worker has gone."""
+
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Ended:
+class Ended:
+    """A task is done, or Dask has given it up."""
+
     future: Future
 
 
-class _Closing:
-    pass
+@dataclass(frozen=True, slots=True)
+class _Dropped:
+    """Dask lost what a task came to."""
+
+    why: str
 
 
-_Event = Job | _Joined | _Left | _Ended | _Closing
+class Closing:
+    """The dispatcher is being closed."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker and what it is doing: its preflight first, then attempts, one at a time."""
+
+    address: str
+    name: str
+    task: Future | None = None
+    job: Job | None = None  # None during the preflight, and while idle
+    ready: bool = False  # the preflight is behind it
+    begun: int = 0  # how many attempts were begun here
+    idle_since: float = field(default_factory=time.monotonic)
 
 
 class _Muster(SchedulerPlugin):  # type: ignore[misc]
@@ -95,14 +134,14 @@ class _Muster(SchedulerPlugin):  # type: ignore[misc]
 
     name = "grownn-muster"
 
-    def __init__(self, events: queue.SimpleQueue[_Event]) -> None:
+    def __init__(self, events: queue.SimpleQueue[Any]) -> None:
         self._events = events
 
     def add_worker(self, scheduler: Any, worker: str) -> None:
-        self._events.put(_Joined(worker))
+        self._events.put(Joined(worker, str(scheduler.workers[worker].name)))
 
     def remove_worker(self, scheduler: Any, worker: str, *, stimulus_id: str, **_: Any) -> None:
-        self._events.put(_Left(worker))
+        self._events.put(Left(worker))
 
 
 class DaskDispatcher(Desk):
@@ -112,25 +151,32 @@ class DaskDispatcher(Desk):
     only ever send it events.
     """
 
-    def __init__(self, cluster: Cluster, slots: int, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        slots: int,
+        preload: Sequence[str] = (),
+        preflight: Preflight | None = None,
+        sharing_gpus: int = 1,
+    ) -> None:
         super().__init__()
         self.slots = slots
         self._cluster = cluster
+        self._preflight = preflight
         self._client = Client(cluster, set_as_default=False)
-        self._client.register_plugin(SlotPlugin(preload))
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._client.register_plugin(SlotPlugin(preload, sharing_gpus))
+        self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._order = itertools.count()
         self._waiting: list[tuple[tuple[int, ...], int, Job]] = []
-        self._idle: dict[str, None] = {}  # addresses, the one that has been idle longest first
-        self._busy: dict[str, tuple[str, Future]] = {}  # by address: the job's key and its task
+        self._workers: dict[str, Worker] = {}  # by address
         cluster.sync(self._muster)
         self._thread = threading.Thread(target=self._work, name="dask dispatcher", daemon=True)
         self._thread.start()
 
     async def _muster(self) -> None:  # on the scheduler's event loop, so that nobody joins in between
         self._cluster.scheduler.http_server.stop()
-        for worker in self._cluster.scheduler.workers:
-            self._events.put(_Joined(worker))
+        for address, worker in self._cluster.scheduler.workers.items():
+            self._events.put(Joined(address, str(worker.name)))
         self._cluster.scheduler.add_plugin(_Muster(self._events))
 
     def _accept(self, job: Job) -> None:
@@ -138,104 +184,97 @@ class DaskDispatcher(Desk):
 
     def _work(self) -> None:
         try:
-            self._follow_events()
+            while not isinstance(event := self._events.get(), Closing):
+                self._take(event)
+                self._assign()
         except BaseException as error:
             self._fail(error)
 
-    def _follow_events(self) -> None:
-        while not isinstance(event := self._events.get(), _Closing):
-            match event:
-                case Job() as job:
-                    heapq.heappush(self._waiting, (job.priority, next(self._order), job))
-                case _Joined(worker):
-                    self._idle[worker] = None
-                case _Left(worker):
-                    self._idle.pop(worker, None)
-                    self._end(worker, Lost(f"the worker at {worker} has gone"))
-                case _Ended(future):
-                    for worker, (_, theirs) in list(self._busy.items()):
-                        if theirs is future:
-                            self._end(worker, _ending(future))
-                            self._idle[worker] = None
-            while self._waiting and self._idle:
-                worker = next(iter(self._idle))
-                del self._idle[worker]
-                self._start(heapq.heappop(self._waiting)[2], worker)
+    def _take(self, event: Any) -> None:
+        match event:
+            case Job() as job:
+                bisect.insort(self._waiting, (job.priority, next(self._order), job))
+            case Joined(address, name):
+                worker = self._workers[address] = Worker(address, name, ready=self._preflight is None)
+                if self._preflight is not None:
+                    self._begin(worker, self._preflight.job)
+            case Left(address):
+                gone = self._workers.pop(address, None)
+                if gone is not None and gone.job is not None:
+                    self._end(gone, Lost(f"the worker at {address} has gone"))
+            case Ended(future):
+                theirs = next((w for w in self._workers.values() if w.task is future), None)
+                if theirs is not None:
+                    self._done(theirs, _brought_back(future))
 
-    def _start(self, job: Job, worker: str) -> None:
-        future = self._client.submit(
+    def _done(self, worker: Worker, ending: Ending | _Dropped) -> None:
+        worker.task = None
+        if not worker.ready and self._preflight is not None:
+            if isinstance(ending, _Dropped):  # the worker is about to be gone, or should be asked again
+                self._begin(worker, self._preflight.job)
+                return
+            if why := self._preflight.refusal(ending):
+                raise Refused(why)
+            worker.ready = True
+        else:
+            self._end(worker, Lost(ending.why) if isinstance(ending, _Dropped) else ending)
+        worker.idle_since = time.monotonic()
+
+    def _assign(self) -> None:
+        """Give idle workers, those idle longest first, the most urgent of the jobs that they have time for."""
+        idle = sorted((w for w in self._workers.values() if w.ready and w.task is None), key=lambda w: w.idle_since)
+        for worker in idle:
+            left = self._seconds_left(worker)
+            # One that has done nothing yet has all the time that there ever is.
+            for place, (_, _, job) in enumerate(self._waiting):
+                if not worker.begun or job.useful_seconds <= left:
+                    del self._waiting[place]
+                    worker.job = job
+                    worker.begun += 1
+                    self._begin(worker, job)
+                    break
+        self._in_slots = tuple(w.job.key for w in self._workers.values() if w.job is not None)
+
+    def _seconds_left(self, worker: Worker) -> float:
+        """For how long the worker will be there."""
+        return math.inf
+
+    def _begin(self, worker: Worker, job: Job) -> None:
+        worker.task = self._client.submit(
             attempt_in_slot,
             job,
             key=f"attempt-{next(self._order)}",
-            workers=[worker],
+            workers=[worker.address],
             allow_other_workers=False,
             retries=0,
             pure=False,
         )
-        self._busy[worker] = job.key, future
-        self._in_slots = tuple(key for key, _ in self._busy.values())
-        future.add_done_callback(lambda done: self._events.put(_Ended(done)))
+        worker.task.add_done_callback(lambda done: self._events.put(Ended(done)))
 
-    def _end(self, worker: str, ending: Ending) -> None:
-        if worker in self._busy:
-            key, future = self._busy.pop(worker)
-            future.release()
-            self._in_slots = tuple(key for key, _ in self._busy.values())
-            self._back.put((key, ending))
+    def _end(self, worker: Worker, ending: Ending) -> None:
+        assert worker.job is not None
+        if isinstance(ending, Lost) and self._seconds_left(worker) < _NEAR_ITS_END_SECONDS:
+            ending = Lost(f"its Slurm job's time was over: {ending.reason}", had_all_time=worker.begun == 1)
+        self._back.put((worker.job.key, ending))
+        worker.job = None
 
     def _shut(self) -> None:
-        self._events.put(_Closing())
+        self._events.put(Closing())
         self._thread.join()
         self._client.close()
         self._cluster.close()
 
 
-def _ending(future: Future) -> Ending:
-    """The ending that a done task brought back; `Lost` if Dask could not bring it."""
+def _brought_back(future: Future) -> Ending | _Dropped:
+    """The ending that a done task brought back, if Dask could bring it."""
     try:
         return ending_from_json(future.result(timeout=_GATHER_SECONDS))
     except Exception as error:
-        return Lost(f"Dask: {type(error).__name__}: {error}")
-
-
-class DaskLocal(DaskDispatcher):
-    """`workers` Dask workers on this machine: encrypted, on the loopback interface alone, without a dashboard."""
-
-    def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
-        with ExitStack() as stack:
-            scratch = Scratch()
-            stack.callback(scratch.remove)
-            # A broken connection tells of a dead worker on the same machine. A time limit would tell of a laptop that
-            # slept, or a driver stopped by Ctrl-Z, and give up workers that are well.
-            here = {"temporary-directory": str(scratch.path), "distributed.scheduler.worker-ttl": None}
-            stack.enter_context(dask.config.set({**CONFIG, **here}))
-            with _interrupts_blocked():
-                try:
-                    cluster = LocalCluster(
-                        n_workers=workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        protocol="tls://",
-                        security=Security.temporary(),
-                        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                        memory_limit=None,  # workers hold next to nothing; attempts are watched by their launchers
-                        local_directory=str(scratch.path),
-                        silence_logs=logging.CRITICAL,
-                    )
-                except Exception as error:
-                    raise GrowNNError(f"{workers} Dask workers did not start on this machine: {error}") from error
-                stack.callback(cluster.close)
-                super().__init__(cluster, workers, preload)
-            self._after = stack.pop_all()
-
-    def _shut(self) -> None:
-        with self._after:
-            super()._shut()
+        return _Dropped(f"Dask: {type(error).__name__}: {error}")
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def interrupts_blocked() -> Iterator[None]:
     """Have the threads started here, and the processes that those start, never see Ctrl-C.
 
     The terminal sends it to all processes of the foreground; only the driver's main thread is to act on it.

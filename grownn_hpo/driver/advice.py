@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from grownn_hpo.driver.arms import NVIDIA_DRIVER, OpenArm
-from grownn_hpo.driver.environment import changes, environment
+from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate
 from grownn_hpo.driver.forecast import Forecast
-from grownn_hpo.spec.cluster import ClusterProfile, SlurmProfile
+from grownn_hpo.driver.site import NVIDIA_DRIVER, Site
+from grownn_hpo.environment import changes, environment
+from grownn_hpo.spec.cluster import SlurmProfile
 from grownn_hpo.store.arm import read_environment
 
 START_SECONDS = 30
@@ -24,14 +25,14 @@ def worker_jobs(forecast: Forecast, profile: SlurmProfile) -> int:
     return side_by_side * math.ceil(forecast.wall_seconds / _usable(profile))
 
 
-def warnings(found: StudyEstimate, opened: Sequence[OpenArm], profile: ClusterProfile | None) -> tuple[str, ...]:
+def warnings(found: StudyEstimate, opened: Sequence[OpenArm], site: Site) -> tuple[str, ...]:
     """Everything that will go wrong or to waste if the study runs like this, a sentence or two each."""
     told = list(_environment(opened))
-    if isinstance(profile, SlurmProfile):
+    if site.profile is not None:
         for arm in found.arms:
-            told += _walltime(arm, profile)
-        told += _devices(found, profile)
-        told += _memory(found, profile)
+            told += _walltime(arm, site.profile)
+        told += _gpus(found, site.profile)
+        told += _memory(found, site.profile)
     told += _idle(found)
     return tuple(told)
 
@@ -74,15 +75,13 @@ def _shorter(arm: ArmEstimate, rung: RungEstimate, profile: SlurmProfile) -> str
     return f"Ask for a longer walltime, or set boundary_env_steps={rounded}{had} (it belongs to the study)."
 
 
-def _devices(found: StudyEstimate, profile: SlurmProfile) -> Iterator[str]:
-    devices = {arm.arm.device for arm in found.arms}
-    if "cuda" in devices and not profile.gpus:
-        yield "device: cuda, and the profile's jobs have no GPU: every segment would fail. Set gpus, or device: cpu."
-    if devices == {"cpu"} and profile.gpus:
-        yield f"device: cpu, and each job asks for {profile.gpus} GPUs that would idle. Set device: auto, or gpus: 0."
-    rehearsed = any(rung.source is Source.REHEARSED for arm in found.arms for rung in arm.rungs)
-    if profile.gpus and devices != {"cpu"} and rehearsed and not NVIDIA_DRIVER.exists():
-        yield "Times are those of this machine's CPU; what the GPUs make of it will show once segments have run."
+def _gpus(found: StudyEstimate, profile: SlurmProfile) -> Iterator[str]:
+    if not profile.gpus:
+        return
+    if all(arm.arm.device == "cpu" for arm in found.arms):
+        yield f"device: cpu, and each job asks for {profile.gpus} GPUs that would idle: set gpus: 0 in the profile."
+    elif not NVIDIA_DRIVER.exists() and any(r.source is Source.REHEARSED for arm in found.arms for r in arm.rungs):
+        yield "Times are those of this machine's CPU: what the GPUs make of it will show once segments have run."
 
 
 def _memory(found: StudyEstimate, profile: SlurmProfile) -> Iterator[str]:

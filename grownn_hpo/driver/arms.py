@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from grownn_hpo.driver.environment import changes, environment
+from grownn_hpo.environment import changes, environment
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters
 from grownn_hpo.spec.study import Study, differences
 from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, read_environment, record_arm, write_bracket
+from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
-
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class OpenArm:
 
     arm: Arm
     folder: ArmFolder
+    accept_environment: bool = False
 
 
 def choose_arms(study: Study, names: Sequence[str]) -> tuple[Arm, ...]:
@@ -39,18 +39,12 @@ def choose_arms(study: Study, names: Sequence[str]) -> tuple[Arm, ...]:
     return tuple(arm for arm in study.arms if not names or arm.name in names)
 
 
-def check_arms(study: Study, arms: Sequence[Arm], trained_here: bool = True) -> None:
-    """Refuse what cannot run: the search space, the environments, networks that do not fit them. Writes nothing.
-
-    A GPU must be on this machine only if segments are `trained_here`.
-    """
+def check_arms(study: Study, arms: Sequence[Arm]) -> None:
+    """Refuse what cannot run: the search space, the environments, networks that do not fit them. Writes nothing."""
     from grownn_hpo.envs import describe
     from grownn_hpo.search.space import check_space
 
     for arm in arms:
-        if trained_here and arm.device == "cuda" and not NVIDIA_DRIVER.exists():
-            rule = "this machine has no NVIDIA driver: use auto, which takes a GPU where there is one, or cpu"
-            raise InputError(Fault(study.file, "device", arm.device, rule))
         check_space(arm.space, arm.ppo, arm.ppo.n_steps * arm.task.envs, study.file)
     seen = {}
     for arm in arms:
@@ -77,9 +71,9 @@ def check_arms(study: Study, arms: Sequence[Arm], trained_here: bool = True) -> 
             raise InputError(Fault(study.file, "network.kind", arm.network.kind, rule))
 
 
-def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -> tuple[OpenArm, ...]:
+def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
     """The folders of `arms` below `results`, created where they are new. All are checked before any is created."""
-    opened = find_study(study, arms, results, workers)
+    opened = find_study(study, arms, results, slots, gpus)
     new = [each for each in opened if not each.folder.study_file.exists()]
     now = environment() if new else {}
     for each in new:
@@ -89,13 +83,11 @@ def open_study(study: Study, arms: Sequence[Arm], results: Path, workers: int) -
     return opened
 
 
-def find_study(
-    study: Study, arms: Sequence[Arm], results: Path, workers: int, trained_here: bool = True
-) -> tuple[OpenArm, ...]:
+def find_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
     """The arms and folders that `open_study` would open, after every check that it makes; creates and changes nothing.
 
-    A new arm's `lookahead` is resolved for so many `workers`; of an arm that is there, its recorded study file counts,
-    but for the limits.
+    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs; for an arm
+    that is there already, by what was recorded.
     """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
     for each in opened:
@@ -105,11 +97,10 @@ def find_study(
             raise InputError(f"{each.folder.root}: is there already and is no arm of a study; choose other --results")
     new = [each for each in opened if not each.folder.study_file.exists()]
     if new:
-        check_arms(study, [each.arm for each in new], trained_here)
+        check_arms(study, [each.arm for each in new])
         _refuse_unwritable(results)
     return tuple(
-        OpenArm(_with_lookahead(each.arm, workers) if each in new else _with_limits(each), each.folder)
-        for each in opened
+        OpenArm(_settled(each.arm, slots, gpus) if each in new else _with_limits(each), each.folder) for each in opened
     )
 
 
@@ -127,7 +118,7 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
                 f"  {listed}\nGo back to that environment, or go on knowingly:"
                 f" grownn resume {folder.root} --accept-environment"
             )
-    return tuple(OpenArm(_recorded(folder), folder) for folder in folders)
+    return tuple(OpenArm(_recorded(folder), folder, accept_environment) for folder in folders)
 
 
 def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -> OpenArm:
@@ -146,6 +137,7 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     folder = ArmFolder(searched.evaluations / f"c{incumbent.config:04d}-{identity[:8]}")
     if not folder.study_file.exists():
         _refuse_unwritable(results)
+        make_folder(folder.root, private=True)
         write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
         create_arm(folder, derived, environment())
     return OpenArm(_recorded(folder), folder)
@@ -214,9 +206,14 @@ def _refuse_unwritable(results: Path) -> None:
         raise InputError(f"--results {results}: {existing} is not a folder that can be written to")
 
 
-def _with_lookahead(arm: Arm, workers: int) -> Arm:
-    """`auto` becomes the number of brackets whose first rungs fill the workers; it changes the result, so it stays."""
-    if arm.search.lookahead != "auto":
-        return arm
-    lookahead = math.ceil(workers / (arm.rungs[0].configurations * len(arm.seeds)))
-    return arm.model_copy(update={"search": arm.search.model_copy(update={"lookahead": max(1, lookahead)})})
+def _settled(arm: Arm, slots: int, gpus: bool) -> Arm:
+    """The arm with every `auto` replaced, once and for all, since what replaces it changes the result.
+
+    `lookahead` becomes the number of brackets whose first rungs fill the slots, `device` the GPU where there are any.
+    """
+    if arm.device == "auto":
+        arm = arm.model_copy(update={"device": "cuda" if gpus else "cpu"})
+    if arm.search.lookahead == "auto":
+        lookahead = math.ceil(slots / (arm.rungs[0].configurations * len(arm.seeds)))
+        arm = arm.model_copy(update={"search": arm.search.model_copy(update={"lookahead": max(1, lookahead)})})
+    return arm

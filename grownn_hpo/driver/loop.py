@@ -94,6 +94,8 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
                 under_way = len(dispatcher.running())
                 raise Stopped(f"stopped with {under_way} segments under way; they begin anew when the study goes on")
             endings = dispatcher.wait(0.1 if asked else 1.0)
+            for line in dispatcher.news():
+                tell(line)
             ended_at = time.perf_counter() if endings else None
             for key, ending in endings:
                 run, segment = in_flight.pop(key)

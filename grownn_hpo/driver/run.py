@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections import Counter
+import statistics
 from collections.abc import Sequence
 from types import TracebackType
 
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
 from grownn_hpo.driver.arms import OpenArm
+from grownn_hpo.driver.losses import Losses
 from grownn_hpo.envs import modules
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
 from grownn_hpo.search.suggest import Basis, Observation
-from grownn_hpo.spec import Arm
+from grownn_hpo.spec import Arm, legs_of
 from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
@@ -23,6 +25,7 @@ from grownn_hpo.store.arm import (
     write_bracket,
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
+from grownn_hpo.store.boundary import boundary_reached
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
@@ -30,8 +33,6 @@ from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 ENTRY = "grownn_hpo.segment:attempt"
 # What an attempt would otherwise import each time. torch._dynamo comes with the first optimizer.
 PRELOAD = ("torch", "torch._dynamo", "safetensors.torch", "grownn_hpo.segment")
-LOST_LIMIT = 50
-"""So often may a segment's attempts be killed from outside before the study stops rather than try for ever."""
 
 
 def preload(arms: Sequence[Arm]) -> tuple[str, ...]:
@@ -48,9 +49,11 @@ class ArmRun:
 
     def __init__(self, opened: OpenArm, take_over: bool = False) -> None:
         self.arm, self.folder = opened.arm, opened.folder
+        self.accept_environment = opened.accept_environment
         self.ladder = Ladder.of(opened.arm)
         self._lease = Lease(opened.folder.lease_file, take_over)
-        self._lost: Counter[Segment] = Counter()
+        self._losses = Losses(opened.arm.boundary_env_steps)
+        self._rates: dict[int, list[float]] = {}
         self._unrecorded: list[Entry] = []
 
     def __enter__(self) -> ArmRun:
@@ -126,7 +129,29 @@ class ArmRun:
             priority=(-segment.rung, segment.config, segment.seed),
             memory_gib=self.arm.limits.memory_gib,
             stalled_seconds=self.arm.limits.stalled_seconds,
+            useful_seconds=self._useful_seconds(segment),
         )
+
+    @property
+    def token(self) -> str:
+        """The token by which a worker shows that it sees this arm's folder."""
+        return self._lease.token
+
+    def _reached(self, segment: Segment) -> int:
+        """The env steps of its rung that a segment has behind it at the boundary where its next attempt begins."""
+        if self.arm.boundary_env_steps is None:
+            return 0
+        reached = boundary_reached(self.folder, segment)
+        return 0 if reached is None else reached - self.arm.env_steps_before(segment.rung)
+
+    def _useful_seconds(self, segment: Segment) -> float:
+        """How long the next attempt at a segment will take to the next boundary or its end; 0 while nobody can say."""
+        rates = self._rates.get(segment.rung)
+        if not rates:
+            return 0.0
+        reached = self._reached(segment)
+        ends = itertools.accumulate(legs_of(self.arm, segment.rung, self.configurations[segment.config]))
+        return statistics.median(rates) * (next(end for end in ends if end > reached) - reached)
 
     def key(self, segment: Segment) -> str:
         return f"{self.arm.name}/{segment}"
@@ -136,11 +161,11 @@ class ArmRun:
         match ending:
             case Returned(value):
                 return self._settle_verdict(segment, json.loads(value))
-            case Lost(reason):
-                self._lost[segment] += 1
-                if self._lost[segment] >= LOST_LIMIT:
-                    raise Stopped(f"{segment}: its attempts were ended from outside {LOST_LIMIT} times: {reason}")
-                return f"{segment} lost ({reason}); it is tried again"
+            case Lost(reason, had_all_time):
+                reached = self._reached(segment)
+                self._losses.count(segment, reached, reason, had_all_time)
+                place = f" from its boundary at {reached} env steps" if reached else ""
+                return f"{segment} lost ({reason}); it is tried again{place}"
             case Raised(kind, message, traceback):
                 return self._fail(segment, f"{kind}: {message}", traceback)
             case Died():
@@ -164,6 +189,10 @@ class ArmRun:
                     raise GrowNNError(
                         f"{self.folder.segment(segment)}: was reported committed, and holds no valid result"
                     )
+                measured = found.commit.measured
+                if measured is not None and measured.env_steps:
+                    seconds = measured.training_seconds + measured.evaluation_seconds
+                    self._rates.setdefault(segment.rung, []).append(seconds / measured.env_steps)
                 return self._take(entry_of(found))
             case "parent lost":
                 parent = segment.parent

@@ -122,6 +122,8 @@ def differences(recorded: Arm, given: Arm) -> list[str]:
     if given.search.lookahead == "auto":  # resolved once, when the study was created
         search = given.search.model_copy(update={"lookahead": recorded.search.lookahead})
         given = given.model_copy(update={"search": search})
+    if given.device == "auto":
+        given = given.model_copy(update={"device": recorded.device})
     # Compared as they read: to Python 1, 1.0 and True are equal, to a search space or an environment they are not.
     old, new = ({k: repr(v) for k, v in _leaves(arm.model_dump(mode="json"))} for arm in (recorded, given))
     keys = [*old, *(k for k in new if k not in old)]

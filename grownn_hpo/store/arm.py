@@ -29,11 +29,12 @@ class Bracket:
 
 _BRACKET = TypeAdapter(Bracket)
 _CREATED = "arm"
+_WORKERS = "workers"
 
 
 def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
     """Lay out a new arm's folder; the study file, written last, makes it one."""
-    make_folder(folder.root)
+    make_folder(folder.root, private=True)
     content = environment | {_CREATED: arm.model_dump(mode="json")}
     write_file(folder.environment_file, json.dumps(content, indent=1).encode())
     record_arm(folder, arm)
@@ -62,7 +63,19 @@ def created_arm(folder: ArmFolder) -> Arm | None:
 
 def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
     """What the arm was created with: versions, CPU, git commit; empty if that was lost."""
-    return {key: value for key, value in _environment(folder).items() if key != _CREATED}
+    return {key: value for key, value in _environment(folder).items() if key not in (_CREATED, _WORKERS)}
+
+
+def record_workers(folder: ArmFolder, machine: dict[str, JsonValue]) -> None:
+    """Keep what the arm's workers compute with, as the first of them said."""
+    content = _environment(folder) | {_WORKERS: machine}
+    write_file(folder.environment_file, json.dumps(content, indent=1).encode())
+
+
+def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
+    """What the arm's workers compute with; None if none has said so yet."""
+    machine = _environment(folder).get(_WORKERS)
+    return machine if isinstance(machine, dict) else None
 
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:

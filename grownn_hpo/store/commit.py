@@ -75,12 +75,16 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(path: Path) -> None:
-    """Create `path` and its parents durably; an existing folder is left as it is."""
+def make_folder(path: Path, private: bool = False) -> None:
+    """Create `path` and its parents durably; an existing folder is left as it is.
+
+    `private`: the uppermost that is created, and so all inside, can be entered by this user alone.
+    """
     if path.is_dir():
         return
-    make_folder(path.parent)
-    path.mkdir(exist_ok=True)
+    topmost = path.parent.is_dir()
+    make_folder(path.parent, private)
+    path.mkdir(0o700 if private and topmost else 0o777, exist_ok=True)
     sync_folder(path.parent)
 
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import socket
 import time
 from pathlib import Path
@@ -27,6 +28,7 @@ class Lease:
         self._path = path
         self._take_over = take_over
         self._descriptor: int | None = None
+        self.token = secrets.token_hex(16)
 
     def __enter__(self) -> Lease:
         try:
@@ -57,6 +59,7 @@ class Lease:
                     "pid": os.getpid(),
                     "job": os.environ.get("SLURM_JOB_ID"),
                     "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "token": self.token,
                 }
             )
         except OSError:  # without `__exit__`, which is never called for this one
@@ -115,6 +118,12 @@ def holder(path: Path) -> str:
         return "a driver that did not write its name"
     job = f", Slurm job {content['job']}" if content.get("job") else ""
     return f"process {content.get('pid')} on {content.get('host')}{job}, since {content.get('since')}"
+
+
+def read_token(path: Path) -> str | None:
+    """The token that the lease's holder drew when it took it; None if it cannot be read."""
+    token = _read(path).get("token")
+    return token if isinstance(token, str) else None
 
 
 def _read(path: Path) -> dict[str, object]:

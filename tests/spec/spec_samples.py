@@ -107,6 +107,7 @@ def arms(draw: st.DrawFn) -> Arm:
         seed=draw(seeds),
         seeds=tuple(draw(st.lists(seeds, min_size=1, max_size=4, unique=True))),
         device=draw(st.sampled_from(["auto", "cpu", "cuda"])),
+        boundary_env_steps=draw(st.none() | counts),
         task=Task(env=draw(words), envs=envs, kwargs=draw(mappings)),
         evaluation=draw(st.builds(Evaluation, episodes=counts, rounds=counts)),
         space=draw(mappings),

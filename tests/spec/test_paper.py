@@ -70,6 +70,7 @@ def test_common_terms(study: str) -> None:
     kind, width, channels, activation, vf_coef, normalised = NETWORKS[study]
     for arm in arms(study).values():
         assert (arm.task.env, arm.task.envs) == (ENVS[study], 5)
+        assert arm.boundary_env_steps == 100_000  # ours
         assert all(rung.env is None for rung in arm.rungs)
         assert len(arm.seeds) == 5
         assert arm.evaluation.episodes == 10

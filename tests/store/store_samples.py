@@ -9,7 +9,9 @@ from grownn_hpo.store.attempts import Committed, Measured, claim_attempt, commit
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
-MEASURED = Measured(seconds=12.5, training_seconds=10.0, evaluation_seconds=2.5, peak_memory_gib=0.4, host="n1")
+MEASURED = Measured(
+    seconds=12.5, training_seconds=10.0, evaluation_seconds=2.5, peak_memory_gib=0.4, host="n1", env_steps=750
+)
 
 
 def completed(segment: Segment, mean_return: float = 0.1, detail: str | None = None) -> SegmentResult:

@@ -30,6 +30,7 @@ from grownn_hpo.store.attempts import (
     record_failure,
     retract,
 )
+from grownn_hpo.store.commit import seal, unseal
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
@@ -66,6 +67,18 @@ def test_a_commit_reads_back_exactly(result: SegmentResult) -> None:
         assert read == commit == Commit(result, commit.artefacts, MEASURED)
         assert repr(read) == repr(commit)  # -0.0 == 0.0
         assert set(commit.artefacts) == {paths.CURVE}
+
+
+def test_a_commit_of_an_earlier_version_has_no_env_steps_of_its_own(folder: ArmFolder) -> None:
+    attempt = finish(folder, SEGMENT).folder
+    path = attempt / paths.RESULT
+    content = unseal(path.read_bytes())
+    line = b',\n  "env_steps": 750\n'
+    assert content.count(line) == 1
+    path.write_bytes(seal(content.replace(line, b"\n")))
+    read = read_commit(attempt, SEGMENT)
+    assert read is not None
+    assert read.measured == replace(MEASURED, env_steps=None)
 
 
 def test_a_result_is_believed_for_its_own_segment_alone(folder: ArmFolder) -> None:

@@ -205,6 +205,7 @@ def loaded_by(*arguments: str) -> set[str]:
     [
         ("grownn_hpo.driver.loop", {"torch", "smac", "gymnasium", "nle", "mujoco"}),
         ("grownn_hpo.cli.driving", {"torch", "smac", "gymnasium", "nle", "mujoco"}),
+        ("grownn_hpo.cli.planning", {"torch", "smac", "gymnasium", "nle", "mujoco", "ConfigSpace", "distributed"}),
         ("grownn_hpo.segment", {"smac", "ConfigSpace", "dask", "distributed"}),
         ("grownn_hpo.store.ledger", {"torch", "safetensors", "numpy"}),
         ("grownn_hpo.spec.study", {"torch", "smac", "ConfigSpace", "numpy", "dask"}),

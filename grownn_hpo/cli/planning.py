@@ -149,7 +149,10 @@ def _totals(found: StudyEstimate, profile: SlurmProfile | None) -> Iterator[str]
 
 def _forecast(forecast: Forecast, profile: SlurmProfile | None) -> str:
     total, slots = forecast.total, forecast.slots
-    told = f"{total.segments:,} segments, {_hours(total.seconds)} core hours"
+    work = (
+        f"{total.seconds / 3600:,.0f} core hours" if total.seconds > 36000 else f"{duration(total.seconds)} of a core"
+    )
+    told = f"{total.segments:,} segments, {work}"
     told += f", {duration(forecast.wall_seconds)} on {slots} slots (busy {forecast.busy:.0%})"
     if profile is not None:
         gpus = f" with {profile.gpus} GPUs each" if profile.gpus else ""
@@ -169,11 +172,6 @@ def _assumptions(found: StudyEstimate) -> Iterator[str]:
             " study's own Sobol sequence of settings."
         )
     yield "Which configurations are promoted is drawn at random; nothing fails; no time is spent in a queue."
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}"
 
 
 def _bytes(size: float) -> str:

@@ -17,6 +17,8 @@ START_SECONDS = 30
 """What a worker job may spend before its first segment: Python, Dask and torch from a shared file system."""
 LEG_SHARE = 0.5
 """A leg that takes more than this share of the walltime: what a job's end costs is then a good part of the whole."""
+WORTHWHILE = 0.8
+"""A larger lookahead is spoken of if it takes less than this share of the time."""
 
 
 def worker_jobs(forecast: Forecast, profile: SlurmProfile) -> int:
@@ -99,8 +101,9 @@ def _idle(found: StudyEstimate) -> Iterator[str]:
     if now.busy >= 0.5 or now.slots == 1:
         return
     told = f"{now.slots} slots are busy {now.busy:.0%} of the time (never more than {now.peak} at once):"
-    if found.fuller is not None and not any(arm.begun for arm in found.arms):
-        better = found.fuller
+    better = found.fuller
+    worthwhile = better is not None and better.forecast.wall_seconds < WORTHWHILE * now.wall_seconds
+    if better is not None and worthwhile and not any(arm.begun for arm in found.arms):
         yield (
             f"{told} search.lookahead={better.lookahead} would take {duration(better.forecast.wall_seconds)} instead of"
             f" {duration(now.wall_seconds)} (it changes what the search learns from); or use fewer slots."

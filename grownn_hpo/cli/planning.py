@@ -123,7 +123,7 @@ def _arm_table(arm: ArmEstimate) -> Table:
     remaining = [f"{left.total.segments:,}"] if arm.begun else []
     table.add_row(
         *("all", "", f"{whole.total.segments:,}", *remaining, "", "", ""),
-        *(duration(whole.total.seconds), _bytes(arm.bytes), ""),
+        *(_core_time(whole.total.seconds), _bytes(arm.bytes), ""),
     )
     return table
 
@@ -133,7 +133,7 @@ def _rung_row(arm: ArmEstimate, rung: RungEstimate) -> Iterator[str]:
     if arm.begun:
         yield f"{rung.left.segments:,}"
     yield from (f"{rung.env_steps:,}", f"{rung.env_steps_per_second:,.0f}", duration(rung.segment_seconds))
-    yield from (duration(rung.whole.seconds), _bytes(rung.segment_bytes * rung.whole.segments), rung.source.value)
+    yield from (_core_time(rung.whole.seconds), _bytes(rung.segment_bytes * rung.whole.segments), rung.source.value)
 
 
 def _totals(found: StudyEstimate, profile: SlurmProfile | None) -> Iterator[str]:
@@ -149,10 +149,7 @@ def _totals(found: StudyEstimate, profile: SlurmProfile | None) -> Iterator[str]
 
 def _forecast(forecast: Forecast, profile: SlurmProfile | None) -> str:
     total, slots = forecast.total, forecast.slots
-    work = (
-        f"{total.seconds / 3600:,.0f} core hours" if total.seconds > 36000 else f"{duration(total.seconds)} of a core"
-    )
-    told = f"{total.segments:,} segments, {work}"
+    told = f"{total.segments:,} segments, {_core_time(total.seconds)} of core time"
     told += f", {duration(forecast.wall_seconds)} on {slots} slots (busy {forecast.busy:.0%})"
     if profile is not None:
         gpus = f" with {profile.gpus} GPUs each" if profile.gpus else ""
@@ -172,6 +169,11 @@ def _assumptions(found: StudyEstimate) -> Iterator[str]:
             " study's own Sobol sequence of settings."
         )
     yield "Which configurations are promoted is drawn at random; nothing fails; no time is spent in a queue."
+
+
+def _core_time(seconds: float) -> str:
+    """In hours where there are many: that is what is paid for."""
+    return f"{seconds / 3600:,.0f} h" if seconds >= 36000 else duration(seconds)
 
 
 def _bytes(size: float) -> str:

@@ -28,6 +28,7 @@ FLOORS = {
     "segment": 2,
     "preflight": 2,
     "report": 2,
+    "rehearsal": 3,
     "driver": 3,
     "cli": 4,
     "__main__": 5,  # nothing but the door to `cli`
@@ -212,6 +213,7 @@ def loaded_by(*arguments: str) -> set[str]:
         ("grownn_hpo.cli.driving", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
         ("grownn_hpo.preflight", {"torch", "smac", "ConfigSpace", "gymnasium", "dask", "distributed"}),
         ("grownn_hpo.dispatch", {"torch", "numpy", "dask", "distributed", "dask_jobqueue"}),
+        ("grownn_hpo.cli.planning", {"torch", "smac", "gymnasium", "nle", "mujoco", "ConfigSpace", "distributed"}),
         ("grownn_hpo.segment", {"smac", "ConfigSpace", "dask", "distributed"}),
         ("grownn_hpo.store.ledger", {"torch", "safetensors", "numpy"}),
         ("grownn_hpo.spec.study", {"torch", "smac", "ConfigSpace", "numpy", "dask"}),

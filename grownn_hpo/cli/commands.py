@@ -203,6 +203,25 @@ def clean(
 
 
 @app.command()
+def plan(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    workers: Workers = None,
+    cluster: Cluster = None,
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a run will cost: segments, env steps, hours, jobs, disk. Trains for seconds, writes nothing."""
+    from grownn_hpo.cli import driving, planning
+
+    planning.plan(study, set_ or [], arm or [], driving.site_of(workers, cluster), results, json_)
+
+
+@app.command()
 def studies() -> None:
     """List the bundled studies, their arms and what they cost."""
     from grownn_hpo.cli import showing

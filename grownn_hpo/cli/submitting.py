@@ -8,7 +8,7 @@ from pathlib import Path
 
 from grownn_hpo.dispatch.driver_job import driver_script, job_is_there, job_name, log_file, submit_script
 from grownn_hpo.dispatch.squeue import QueueSilent, queued
-from grownn_hpo.driver.arms import check_study, choose_arms
+from grownn_hpo.driver.arms import choose_arms, find_study
 from grownn_hpo.driver.site import Site
 from grownn_hpo.errors import Fault, GrowNNError, InputError
 from grownn_hpo.spec.cluster import SlurmProfile, load_profile
@@ -30,7 +30,7 @@ def submit(
         # Its interface the driver needs where it will run, not here.
         site = Site(profile.slots, profile=profile.model_copy(update={"interface": None}), file=str(cluster))
         site.check(arms, study.file)
-    opened = check_study(study, arms, results)
+    opened = find_study(study, arms, results, profile.slots, profile.gpus > 0)
     folder = results.absolute() / study.name
     name = job_name(study.name, folder)
     command = [profile.python or sys.executable, "-P", "-m", "grownn_hpo", "run"]

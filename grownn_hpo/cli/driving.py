@@ -46,6 +46,9 @@ def drive_arms(
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
+        for run in runs:
+            if run.taken_from:
+                console.print(f"{run.folder.root}: took the lease of {run.taken_from}", soft_wrap=True)
 
         def statuses() -> list[ArmStatus]:
             return [arm_status(run.folder, run.arm, run.ledger, dict(run.brackets), dict(run.outcomes)) for run in runs]
@@ -71,12 +74,14 @@ def drive_arms(
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; the second ends the process at once, which harms nothing."""
+    """Set on the first SIGINT or SIGTERM; a second SIGINT ends the process at once, which harms nothing."""
     stop = threading.Event()
 
     def asked(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            os._exit(STOPPED)
+            if number == signal.SIGINT:
+                os._exit(STOPPED)
+            return  # Slurm and the job's own shell may both send TERM, and mean one stop
         stop.set()
         print("\nstopping; once more to stop at once", file=sys.stderr)
 

@@ -41,7 +41,7 @@ def drive_arms(
     opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool = False, summary: bool = True
 ) -> None:
     """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
-    site.check([each.arm for each in opened], str(path))
+    site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     cluster = f" --cluster {site.file}" if site.profile is not None else ""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:

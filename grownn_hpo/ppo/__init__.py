@@ -7,9 +7,9 @@ tensors and back; `act` and `outputs` ask it.
 from grownn_hpo.ppo.agent import Agent, CheckpointMismatch, act, agent_state, new_agent, outputs, restore_agent
 from grownn_hpo.ppo.divergence import Diverged
 from grownn_hpo.ppo.environments import Environments, Episode, Step
+from grownn_hpo.ppo.loss import Losses
 from grownn_hpo.ppo.network import ActorCritic
 from grownn_hpo.ppo.train import Progress, train
-from grownn_hpo.ppo.update import Losses
 
 __all__ = [
     "ActorCritic",

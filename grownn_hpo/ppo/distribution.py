@@ -47,3 +47,65 @@ def _pick(log_p: Tensor, actions: Tensor) -> Tensor:
 
 def _gaussian_log_prob(z: Tensor, log_std: Tensor) -> Tensor:
     return -0.5 * z.square().sum(-1) - (log_std.sum() + log_std.numel() * _HALF_LOG_TAU)
+
+
+class CategoricalByHand:
+    """`log_prob_and_entropy` of logits for `rows` rows, and its derivative, in memory laid out once."""
+
+    def __init__(self, rows: int, actions: int, dtype: torch.dtype) -> None:
+        self._log_p, self._p, self._gradient = torch.empty(3, rows, actions, dtype=dtype)
+        self._log_prob = torch.empty(rows, 1, dtype=dtype)
+
+    def log_prob(self, logits: Tensor, actions: Tensor) -> Tensor:
+        """The actions' log-probabilities [B]."""
+        self._actions = actions.unsqueeze(1)
+        torch.log_softmax(logits, -1, out=self._log_p)
+        torch.exp(self._log_p, out=self._p)
+        return torch.gather(self._log_p, 1, self._actions, out=self._log_prob).squeeze(1)
+
+    def mean_entropy(self) -> float:
+        return -torch.dot(self._p.view(-1), self._log_p.view(-1)).item() / len(self._p)
+
+    def backward(self, by_log_prob: Tensor, by_mean_entropy: float) -> Tensor:
+        """The gradient by the logits [B, A], from those by the log-probabilities [B] and by the mean entropy."""
+        column = by_log_prob.unsqueeze(1)
+        gradient = torch.mul(self._p, -column, out=self._gradient).scatter_add_(1, self._actions, column)
+        if by_mean_entropy:  # dH/dx_j = -p_j (log p_j + H)
+            entropy = -(self._p * self._log_p).sum(1, keepdim=True)
+            gradient.addcmul_(self._p, self._log_p + entropy, value=-by_mean_entropy / len(gradient))
+        return gradient
+
+
+class GaussianByHand:
+    """`log_prob_and_entropy` of means for `rows` rows, and its derivative, in memory laid out once.
+
+    The gradient by `log_std` is written into `by_log_std` [A].
+    """
+
+    def __init__(self, rows: int, log_std: Tensor, by_log_std: Tensor) -> None:
+        self._log_std, self._by_log_std = log_std, by_log_std
+        self._z, self._squares = log_std.new_empty(2, rows, len(log_std))
+        self._log_prob = log_std.new_empty(rows)
+        self._minus_halves = torch.full_like(log_std, -0.5)
+        self._precision, self._volume = torch.empty_like(log_std), len(log_std) * _HALF_LOG_TAU
+
+    def log_prob(self, means: Tensor, actions: Tensor) -> Tensor:
+        """The actions' log-probabilities [B]."""
+        torch.neg(self._log_std, out=self._precision).exp_()
+        torch.sub(actions, means, out=self._z).mul_(self._precision)
+        torch.mul(self._z, self._z, out=self._squares)
+        log_prob = torch.mv(self._squares, self._minus_halves, out=self._log_prob)
+        return log_prob.sub_(self._log_std.sum() + self._volume)
+
+    def mean_entropy(self) -> float:
+        return self._log_std.sum().item() + len(self._log_std) * (0.5 + _HALF_LOG_TAU)
+
+    def backward(self, by_log_prob: Tensor, by_mean_entropy: float) -> Tensor:
+        """The gradient by the means [B, A], from those by the log-probabilities [B] and by the mean entropy."""
+        torch.mv(self._squares.t(), by_log_prob, out=self._by_log_std).sub_(by_log_prob.sum())
+        if by_mean_entropy:
+            self._by_log_std.add_(by_mean_entropy)
+        return self._z.mul_(self._precision).mul_(by_log_prob.unsqueeze(1))
+
+
+PolicyByHand = CategoricalByHand | GaussianByHand

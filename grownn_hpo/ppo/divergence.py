@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 from grownn_hpo.errors import GrowNNError
+
+if TYPE_CHECKING:
+    from grownn_hpo.ppo.agent import Agent
 
 
 class Diverged(GrowNNError):
@@ -18,3 +24,10 @@ class Diverged(GrowNNError):
             " a lower learning rate, scaled rewards or normalised observations may help"
         )
         self.update, self.env_steps, self.what = update, env_steps, what
+
+
+def must_be_finite(agent: Agent, loss: float, norm: float) -> None:
+    """Raises Diverged where a minibatch's loss or its gradients' norm is not; to be asked before the step."""
+    for what, number in (("loss", loss), ("gradients' norm", norm)):
+        if not math.isfinite(number):
+            raise Diverged(agent.updates + 1, agent.env_steps, what)

@@ -47,7 +47,7 @@ class MapFeatures(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         """The table lookup over all cells, nothing folded."""
-        looked_up = F.embedding(self._characters(observations).int(), self._table())
+        looked_up = F.embedding(self._characters(observations).int(), self.table())
         return torch.addmm(self.bias, looked_up.flatten(1), self.weight)
 
     def plain(self, observations: Tensor) -> Tensor:
@@ -59,14 +59,13 @@ class MapFeatures(nn.Module):
 
     def over(self, observations: Tensor) -> Callable[[Tensor], Tensor]:
         """A function from indices [B] into `observations` to their sums [B, W], with the constant cells folded."""
-        characters = self._characters(observations)
+        characters, varying = self.characters_and_varying(observations)
         constant = characters[0].int()
-        varying = (characters != characters[0]).any(0).nonzero().squeeze(1)
         rows = characters[:, varying]
 
         def sums(indices: Tensor) -> Tensor:
             result: Tensor = _FoldedLinear.apply(  # type: ignore[no-untyped-call]  # torch leaves it so
-                self._table(), self.weight, self.bias, rows[indices].int(), varying, constant
+                self.table(), self.weight, self.bias, rows[indices].int(), varying, constant
             )
             return result
 
@@ -76,7 +75,13 @@ class MapFeatures(nn.Module):
         """The same function for one step after another, between updates of the weights."""
         return MapStepper(self)
 
-    def _table(self) -> Tensor:
+    def characters_and_varying(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """The observed cells uint8 [B, N], and the indices [V] of those that are not the same in all observations."""
+        characters = self._characters(observations)
+        return characters, (characters != characters[0]).any(0).nonzero().squeeze(1)
+
+    def table(self) -> Tensor:
+        """What the convolution and its ReLU make of each character [256, C]."""
         return (self.convolution + self.convolution_bias).relu()
 
     def _characters(self, observations: Tensor) -> Tensor:
@@ -115,7 +120,7 @@ class MapStepper:
     def _fold(self) -> None:
         features = self._features
         assert self._reference is not None
-        self._table = features._table()
+        self._table = features.table()
         self._varying = (~self._folded).nonzero().squeeze(1)
         constant, self._rows = _fold(self._table, features.weight, self._varying, self._reference.int())
         self._constant = features.bias + constant @ features.weight
@@ -156,13 +161,13 @@ class _FoldedLinear(torch.autograd.Function):
         constant_gradient = (weight @ total).view(-1, channels)
         constant_gradient[varying] = 0
         varying_gradient = (gradient @ varying_weight.T).view(-1, channels)
-        table_gradient = _sums_by_character(constant, constant_gradient) + _sums_by_character(
+        table_gradient = sums_by_character(constant, constant_gradient) + sums_by_character(
             rows.flatten(), varying_gradient
         )
         return table_gradient, weight_gradient, total, None, None, None
 
 
-def _sums_by_character(characters: Tensor, values: Tensor) -> Tensor:
+def sums_by_character(characters: Tensor, values: Tensor) -> Tensor:
     """Sums [256, C] of the rows of values [K, C] that belong to each of the characters [K]."""
     # 15 times as fast as index_add_ on one core.
     return torch.stack([torch.bincount(characters, column, CHARACTERS) for column in values.T], 1)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.ppo.initialisation import HIDDEN, POLICY, VALUE, initialise
+from grownn_hpo.ppo.layers import Chain, Gradients
 from grownn_hpo.ppo.map_features import MapFeatures, MapStepper
 from grownn_hpo.spec import Characters, Continuous, Network, Spaces, Vector
 
@@ -71,6 +72,7 @@ class ActorCritic(nn.Module):
         super().__init__()
         continuous = isinstance(spaces.action, Continuous)
         actions = len(spaces.action.low) if isinstance(spaces.action, Continuous) else spaces.action.n
+        self.actions = actions
         self.log_std = nn.Parameter(torch.full((actions,), initial_log_std)) if continuous else None
         self.features = _features(spec, spaces.observation, cells)
         self.input_activation = ACTIVATIONS[spec.activation]() if spec.kind == "minihack-cnn" else nn.Identity()
@@ -101,6 +103,26 @@ class ActorCritic(nn.Module):
         """Logits or means, and values, from what the input part gave."""
         latent = self.stack(self.input_activation(features))
         return self.policy(latent), self.value(latent).squeeze(-1)
+
+
+class Heads:
+    """`ActorCritic.heads` for `rows` rows, forward and backward by hand (see `layers`)."""
+
+    def __init__(self, network: ActorCritic, rows: int, gradients: Gradients | None) -> None:
+        self._stack = Chain([network.input_activation, *network.stack], rows, gradients)
+        self._policy = Chain([*network.policy], rows, gradients)
+        self._value = Chain([*network.value], rows, gradients)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits or means [B, A] and values [B], from features [B, W] that may be overwritten."""
+        latent = self._stack.forward(features)
+        return self._policy.forward(latent), self._value.forward(latent).squeeze(1)
+
+    def backward(self, by_outputs: Tensor, by_values: Tensor) -> Tensor:
+        """The loss's gradient by the features, from those by the outputs [B, A] and by the values [B]."""
+        by_latent = self._policy.backward(by_outputs)
+        by_latent += self._value.backward(by_values.unsqueeze(1))
+        return self._stack.backward(by_latent)
 
 
 Stepper = MapStepper | VectorStepper

@@ -11,8 +11,9 @@ import torch
 from grownn_hpo.ppo.agent import Agent
 from grownn_hpo.ppo.environments import Environments
 from grownn_hpo.ppo.gae import gae
+from grownn_hpo.ppo.loss import Losses
 from grownn_hpo.ppo.rollout import rollout
-from grownn_hpo.ppo.update import Losses, update
+from grownn_hpo.ppo.update import update
 from grownn_hpo.spec import PPOSettings
 
 # As Stable-Baselines3's `stats_window_size`.

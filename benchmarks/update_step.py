@@ -116,7 +116,9 @@ def milliseconds(run, agent: Agent, batch: tuple[torch.Tensor, ...], settings: P
 def measure(case: Case) -> dict[str, float]:
     settings = PPOSettings(batch_size=case.batch, learning_rate=1e-6)
     batch = transitions(case)
-    agents = {run: new_agent(case.network, case.depth, case.spaces, settings, None, 0) for run in (by_autograd, by_hand)}
+    agents = {
+        run: new_agent(case.network, case.depth, case.spaces, settings, None, 0) for run in (by_autograd, by_hand)
+    }
     taken: dict[str, list[float]] = {"plain": [], "fast": [], "ratio": [], "preparations": [], "floor": []}
     for pair in range(PAIRS + 1):
         plain, _ = milliseconds(by_autograd, agents[by_autograd], batch, settings)

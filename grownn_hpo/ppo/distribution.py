@@ -14,17 +14,17 @@ from torch import Tensor
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
 
-def sample(outputs: Tensor, log_std: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw actions and their log-probabilities; the noise comes from the generator (on the CPU whatever the device)."""
+def noise_for(shape: tuple[int, ...], log_std: Tensor | None, generator: torch.Generator) -> Tensor:
+    """What `sample` adds to outputs of this shape [..., A]: drawn, and returned, on the CPU."""
     if log_std is None:
-        # Exponential races: the argmin of Exp(1) / p is distributed as p.
-        log_p = outputs.log_softmax(-1)
-        noise = torch.empty(outputs.shape).exponential_(generator=generator).to(outputs.device)
-        actions = (log_p - noise.log_()).argmax(-1)
-        return actions, _pick(log_p, actions)
-    noise = torch.randn(outputs.shape, generator=generator).to(outputs.device)
-    actions = outputs + log_std.exp() * noise
-    return actions, _gaussian_log_prob(noise, log_std)
+        return torch.empty(shape).exponential_(generator=generator).log_().neg_()  # Gumbel's distribution
+    return torch.randn(shape, generator=generator) * log_std.exp().cpu()
+
+
+def sample(outputs: Tensor, noise: Tensor, log_std: Tensor | None) -> Tensor:
+    """Actions drawn from the distributions: the largest of the perturbed logits (Gumbel 1954), or perturbed means."""
+    perturbed = outputs + noise
+    return perturbed.argmax(-1) if log_std is None else perturbed
 
 
 def log_prob_and_entropy(outputs: Tensor, log_std: Tensor | None, actions: Tensor) -> tuple[Tensor, Tensor]:

@@ -111,7 +111,7 @@ class MapLayer:
         torch.mm(gradient, self._varying_weight.t(), out=self._by_inputs)
         by_constant_inputs = torch.mv(self._constant_weight, total).view(-1, channels) * self._sizes
         by_table = sums_by_character(self._characters.view(-1), self._by_inputs.view(-1, channels))
-        by_table += sums_by_character(self._rows.group_characters, by_constant_inputs)
+        by_table = by_table + sums_by_character(self._rows.group_characters, by_constant_inputs)
         torch.mul(by_table, self._table > 0, out=self._by_convolution)
         torch.sum(self._by_convolution, 0, out=self._by_convolution_bias)
 

@@ -71,7 +71,7 @@ class MapFeatures(nn.Module):
 
         return sums
 
-    def stepper(self) -> MapStepper:
+    def stepper(self, rows: int) -> MapStepper:
         """The same function for one step after another, between updates of the weights."""
         return MapStepper(self)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grownn_hpo.ppo.agent import PROBE, Agent
-from grownn_hpo.ppo.distribution import sample
+from grownn_hpo.ppo.distribution import log_prob_and_entropy, noise_for, sample
 from grownn_hpo.ppo.divergence import Diverged
 from grownn_hpo.ppo.environments import Array, Environments, Episode
 from grownn_hpo.ppo.network import Stepper
@@ -39,7 +39,7 @@ class Rollout:
 
 @torch.inference_mode()
 def rollout(
-    agent: Agent, environments: Environments, raw: Array, steps: int, stepper: Stepper, noise: torch.Generator
+    agent: Agent, environments: Environments, raw: Array, steps: int, stepper: Stepper, generator: torch.Generator
 ) -> tuple[Rollout, Array]:
     """Act for `steps` steps from the observations `raw` [N, S] with the weights as they are.
 
@@ -50,9 +50,12 @@ def rollout(
     with torch.inference_mode(False):  # these outlive this function, and autograd refuses inference tensors
         inputs = torch.empty((steps, *raw.shape), dtype=torch.uint8 if raw.dtype == np.uint8 else torch.float32)
         continuous = network.log_std is not None
-        shape = (steps, n, network.log_std.numel()) if network.log_std is not None else (steps, n)
-        actions = torch.empty(shape, dtype=torch.float32 if continuous else torch.int64)
-        log_probs = torch.empty((steps, n))
+        shape = (steps, n, network.actions)
+        actions = torch.empty(shape) if continuous else torch.empty(shape[:2], dtype=torch.int64)
+        log_probs = torch.empty(steps * n, device=device)
+    noise = noise_for(shape, network.log_std, generator).to(device)
+    outputs = torch.empty_like(noise)
+    inputs_array, actions_array = inputs.numpy(), actions.numpy()
     values, rewards = np.empty((steps, n), np.float32), np.empty((steps, n))
     terminated, truncated = np.empty((steps, n), np.bool_), np.empty((steps, n), np.bool_)
     cut: list[Array] = []  # the final observations of truncated episodes, in the order of `truncated`'s entries
@@ -66,15 +69,15 @@ def rollout(
             probe.append(raw.copy())
         if agent.observation_moments is not None:
             agent.observation_moments.update(raw)
-        inputs[t] = torch.from_numpy(agent.normalised(raw))
-        outputs, value = network.heads(stepper(inputs[t].to(device)))
-        action, log_prob = sample(outputs, network.log_std, noise)
-        actions[t], log_probs[t], values[t] = action, log_prob, value.cpu().numpy()
-        # A policy that is not finite has no finite log-probability. Asked before the environments see the actions.
-        _must_be_finite(agent, log_probs[t].numpy(), "policy")
+        inputs_array[t] = agent.normalised(raw)
+        outputs[t], value = stepper(inputs[t].to(device))
+        actions[t] = sample(outputs[t], noise[t], network.log_std)
+        values[t] = value.cpu().numpy()
+        # Asked before the environments see the actions.
+        _must_be_finite(agent, (actions if continuous else outputs)[t].cpu().numpy(), "policy")
         _must_be_finite(agent, values[t], "value")
 
-        step = environments.step(actions[t].numpy())
+        step = environments.step(actions_array[t])
         agent.env_steps += n
         _must_be_finite(agent, step.rewards, "reward")
         terminated[t], truncated[t] = step.terminated, step.truncated & ~step.terminated
@@ -92,11 +95,15 @@ def rollout(
     if cut:
         next_values[truncated] = _values(agent, np.concatenate(cut))
     agent.probe = np.concatenate(probe)[-PROBE:]
+    with torch.inference_mode(False):
+        taken = actions.flatten(0, 1).to(device)
+    log_probs.copy_(log_prob_and_entropy(outputs.flatten(0, 1), network.log_std, taken)[0])
+    _must_be_finite(agent, log_probs.cpu().numpy(), "policy")
     return (
         Rollout(
             observations=inputs.flatten(0, 1).to(device),
-            actions=actions.flatten(0, 1).to(device),
-            log_probs=log_probs.flatten().to(device),
+            actions=taken,
+            log_probs=log_probs,
             rewards=rewards,
             values=values,
             next_values=next_values,

@@ -68,7 +68,7 @@ def train(
     shuffle = torch.Generator().manual_seed(minibatch_seed)
     due = deque(sorted(point for point in evaluate_at if point > agent.env_steps))
     returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-    stepper = agent.network.features.stepper()
+    stepper = agent.network.stepper(n)
     if agent.reward_scaler is not None:
         agent.reward_scaler.begin(n)
     observations = environments.reset()

@@ -26,7 +26,7 @@ class Recorded(Line):
 
 
 def collect(agent, environments, steps, seed=0):
-    stepper = agent.network.features.stepper()
+    stepper = agent.network.stepper(environments.n)
     return rollout(agent, environments, environments.reset(), steps, stepper, torch.Generator().manual_seed(seed))
 
 
@@ -56,7 +56,7 @@ def test_a_rollout_holds_what_the_network_saw_and_did(kind):
     agent = make_agent(kind, normalize_rewards=False)
     environments = make(kind)
     raw = environments.reset()
-    batch, _ = rollout(agent, environments, raw, 9, agent.network.features.stepper(), torch.Generator())
+    batch, _ = rollout(agent, environments, raw, 9, agent.network.stepper(4), torch.Generator())
     assert batch.observations.shape == (9 * 4, *raw.shape[1:])
     assert batch.actions.shape[0] == batch.log_probs.shape[0] == 36
     assert agent.env_steps == environments.steps == 36
@@ -70,7 +70,7 @@ def test_a_rollout_holds_what_the_network_saw_and_did(kind):
 
 def test_every_observation_acted_on_is_counted_once_and_kept_raw_in_the_probe():
     agent, environments = make_agent("line", normalize_rewards=False), Recorded(3)
-    stepper, noise = agent.network.features.stepper(), torch.Generator()
+    stepper, noise = agent.network.stepper(3), torch.Generator()
     _, following = rollout(agent, environments, environments.reset(), 60, stepper, noise)
     rollout(agent, environments, following, 70, stepper, noise)
     acted_on = np.concatenate(environments.said[:-1])

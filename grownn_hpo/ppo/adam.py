@@ -54,11 +54,13 @@ class Descent:
         self._trained = trained
 
         size = trained[0].values.element_size()
-        places = [-(-t.values.numel() * size // _ALIGNMENT) * _ALIGNMENT // size for t in trained]
-        self._flat = torch.zeros(sum(places), dtype=trained[0].values.dtype)
+        starts = [0]
+        for its in trained:
+            starts.append(starts[-1] + -(-its.values.numel() * size // _ALIGNMENT) * _ALIGNMENT // size)
+        self._flat = torch.zeros(starts[-1], dtype=trained[0].values.dtype)
         self._gradients = [
-            part[: t.values.numel()].view(t.values.shape)
-            for part, t in zip(self._flat.split(places), trained, strict=True)
+            self._flat[start : start + its.values.numel()].view(its.values.shape)
+            for start, its in zip(starts[:-1], trained, strict=True)
         ]
         self.gradient_of = dict(zip(self._values, self._gradients, strict=True))
 

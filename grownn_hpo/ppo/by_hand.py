@@ -119,7 +119,7 @@ class Epoch:
         self._shuffled = [torch.empty_like(source) for source in self._sources]
         log_ratios = torch.empty_like(log_probs)
         size = settings.batch_size
-        split = (tensor.split(size) for tensor in (*self._shuffled, log_ratios))
+        split = (torch.split(tensor, size) for tensor in (*self._shuffled, log_ratios))
         self.minibatches = [Minibatch(*parts) for parts in zip(*split, strict=True)]
         self.sizes = {len(minibatch.returns) for minibatch in self.minibatches}
         self._losses = _by_minibatch(self._shuffled[3], size)

@@ -105,7 +105,8 @@ class GaussianByHand:
         torch.mv(self._squares.t(), by_log_prob, out=self._by_log_std).sub_(by_log_prob.sum())
         if by_mean_entropy:
             self._by_log_std.add_(by_mean_entropy)
-        return self._z.mul_(self._precision).mul_(by_log_prob.unsqueeze(1))
+        by_means: Tensor = self._z.mul_(self._precision).mul_(by_log_prob.unsqueeze(1))
+        return by_means
 
 
 PolicyByHand = CategoricalByHand | GaussianByHand

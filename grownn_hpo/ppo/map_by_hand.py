@@ -41,7 +41,7 @@ class MapRows:
         means = values[len(self.varying) :]
         means.zero_().index_add_(0, self._group, by_cell[0][self._constant]).div_(self.group_sizes.unsqueeze(1))
         self._start = means.clone()
-        self.trained = Trained(*(t.view(-1, width) for t in (values, exp_avg, exp_avg_sq)), full.step)
+        self.trained = Trained(values.view(-1, width), exp_avg.view(-1, width), exp_avg_sq.view(-1, width), full.step)
         self._by_cell = by_cell
 
     def write_back(self) -> None:
@@ -63,8 +63,8 @@ def _groups(characters: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor) -> tuple[Te
 
     Cells are of one group where character and all moments [K, C * W] are equal.
     """
-    keys = torch.stack([characters.double(), exp_avg.double().sum(1), exp_avg_sq.double().sum(1)], 1).numpy()
-    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    keys = torch.stack([characters.to(exp_avg), exp_avg.sum(1), exp_avg_sq.sum(1)], 1)
+    _, first, group = np.unique(keys.numpy(), axis=0, return_index=True, return_inverse=True)
     candidates = torch.from_numpy(first)[torch.from_numpy(group.reshape(-1))]
     alike = (exp_avg == exp_avg[candidates]).all(1) & (exp_avg_sq == exp_avg_sq[candidates]).all(1)
     # Cells whose sums agree by chance alone stay by themselves.

@@ -198,7 +198,7 @@ def test_cells_that_change_sides_in_mid_training_are_trained_as_in_the_plain_for
 def test_cells_are_of_one_group_only_if_character_and_all_moments_agree():
     characters = torch.tensor([7, 7, 7, 8, 7, 7], dtype=torch.uint8)
     exp_avg = torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
-    exp_avg_sq = torch.ones(6, 2)
-    exp_avg_sq[4, 0] = 2.0
+    exp_avg_sq = exp_avg.clone()
+    exp_avg_sq[2], exp_avg_sq[4] = exp_avg[0], exp_avg[2]  # equal sums, other numbers
     groups, firsts = _groups(characters, exp_avg, exp_avg_sq)
     assert [firsts[group].item() for group in groups] == [0, 0, 2, 3, 4, 0]

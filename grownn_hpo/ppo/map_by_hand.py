@@ -26,35 +26,31 @@ class MapRows:
     def __init__(self, features: MapFeatures, full: Trained, observations: Tensor) -> None:
         characters, self.varying = features.characters_and_varying(observations)
         self.inputs = characters[:, self.varying]
-        self._full = full
         cells = torch.arange(characters.shape[1])
         self._constant = cells[~torch.isin(cells, self.varying)]
-        by_cell = [t.view(len(cells), -1) for t in (full.values, full.exp_avg, full.exp_avg_sq)]
-        constant = characters[0, self._constant]
-        self._group, first = _groups(constant, *(t[self._constant] for t in by_cell[1:]))
+        # By cell [N, C * W]: all rows of the weight and their moments, and those that are trained.
+        self._full = [t.view(len(cells), -1) for t in (full.values, full.exp_avg, full.exp_avg_sq)]
+        constant = [t[self._constant] for t in self._full]
+        constant_characters = characters[0, self._constant]
+        self._group, first = _groups(constant_characters, *constant[1:])
+        self.group_characters = constant_characters[first].int()
         self.group_sizes = torch.bincount(self._group, minlength=len(first))
-        self.group_characters = constant[first].int()
 
-        width = features.width
-        representatives = self._constant[first]
-        values, exp_avg, exp_avg_sq = (torch.cat([t[self.varying], t[representatives]]) for t in by_cell)
-        means = values[len(self.varying) :]
-        means.zero_().index_add_(0, self._group, by_cell[0][self._constant]).div_(self.group_sizes.unsqueeze(1))
+        self._rows = [torch.cat([t[self.varying], c[first]]) for t, c in zip(self._full, constant, strict=True)]
+        means = self._rows[0][len(self.varying) :]
+        means.zero_().index_add_(0, self._group, constant[0]).div_(self.group_sizes.unsqueeze(1))
         self._start = means.clone()
-        self.trained = Trained(values.view(-1, width), exp_avg.view(-1, width), exp_avg_sq.view(-1, width), full.step)
-        self._by_cell = by_cell
+        values, exp_avg, exp_avg_sq = (t.view(-1, features.width) for t in self._rows)
+        self.trained = Trained(values, exp_avg, exp_avg_sq, full.step)
 
     def write_back(self) -> None:
-        """Give every cell's row what its row, or its representative, has learned."""
-        v, width = len(self.varying), self._start.shape[1]
-        values, exp_avg, exp_avg_sq = (
-            t.view(-1, width) for t in (self.trained.values, self.trained.exp_avg, self.trained.exp_avg_sq)
-        )
-        full_values, *full_moments = self._by_cell
-        full_values[self.varying] = values[:v]
-        full_values[self._constant] += (values[v:] - self._start)[self._group]
-        for full, rows in zip(full_moments, (exp_avg, exp_avg_sq), strict=True):
+        """Give every cell's rows what its own rows, or its representative's, have learned."""
+        v = len(self.varying)
+        for full, rows in zip(self._full, self._rows, strict=True):
             full[self.varying] = rows[:v]
+        values, *moments = self._rows
+        self._full[0][self._constant] += (values[v:] - self._start)[self._group]
+        for full, rows in zip(self._full[1:], moments, strict=True):
             full[self._constant] = rows[v:][self._group]
 
 

@@ -95,6 +95,10 @@ class Slurm:
                     found.append(process)
         return found
 
+    def daemon(self, node: str) -> psutil.Process:
+        """The node's slurmd, by which alone Slurm reaches its jobs."""
+        return next(d for d in self.keeper.children() if d.name() == "slurmd" and d.cmdline()[-1] == node)
+
     def clear(self) -> None:
         """Ends every job and process of one, and brings both nodes back to idle."""
 

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -105,3 +106,146 @@ def test_a_cancelled_job_is_replaced(study: Study, first_bracket: str) -> None:
         driver.ends()
     assert study.table() == first_bracket
     study.nothing_left()
+
+
+def test_a_lost_nodes_segments_go_elsewhere(study: Study, first_bracket: str) -> None:
+    study.halt()
+    with study.driven() as driver:
+        before = study.when_halfway(2)
+        at = time.monotonic()
+        study.slurm.down("n2")
+        wait(lambda: len(study.halfway()) == 1, 20, lambda: f"{study.halfway()}")
+        lost = study.slurm.job(next(attempt.job for attempt in before if attempt not in study.halfway()))
+        assert lost is None, "requeued: it would meet the job that replaces it"
+        wait(lambda: [job.state for job in study.slurm.jobs()].count("PENDING") == 1, 30, lambda: driver.said)
+        print(f"\nstate=down in mid-segment: another job is asked for after {since(at)}")
+        study.slurm.resume("n2")
+        study.when_halfway(2)
+        study.go_on()
+        said = driver.ends()
+    assert said.count("has gone); it is tried again") == 1
+    assert study.table() == first_bracket
+    study.nothing_left()
+
+
+@pytest.mark.slow
+def test_jobs_of_a_minute_are_enough(study: Study, first_bracket: str) -> None:
+    study.profile(walltime="00:01:00")
+    study.halt()
+    with study.driven() as driver:
+        before = {attempt.job for attempt in study.when_halfway(2)}
+        wait(lambda: not before & {a.job for a in study.halfway()}, 120, lambda: f"{study.slurm.jobs()}")
+        study.when_halfway(2)
+        study.go_on()
+        said = driver.ends()
+    assert said.count("lost (its Slurm job's time was over") == 2
+    assert study.table() == first_bracket
+    study.nothing_left()
+
+
+@pytest.mark.slow
+def test_what_a_minute_cut_goes_on_from_its_boundary(slurm: Slurm, tmp_path: Path) -> None:
+    """Segments of four legs, held in their third until walltime has cut them."""
+    text = HALTING.replace("seed: 3\n", "seed: 3\nboundary_env_steps: 100\n")
+    (tmp_path / "local").mkdir()
+    local = Study(slurm, tmp_path / "local", text)
+    done = local.call("run", "study.yaml", "--workers", 0)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "slurm").mkdir()
+    study = Study(slurm, tmp_path / "slurm", text)
+    study.profile(walltime="00:01:00")
+    study.halt()
+    with study.driven(HALTING_STEP="450") as driver:
+        before = {attempt.job for attempt in study.when_halfway(2)}
+        wait(lambda: not before & {a.job for a in study.halfway()}, 120, lambda: f"{study.slurm.jobs()}")
+        study.go_on()
+        said = driver.ends()
+    assert said.count("it is tried again from its boundary at") == 2
+    assert study.table() == local.table()
+    study.nothing_left()
+
+
+@pytest.mark.slow
+def test_a_queue_that_grants_nothing_is_waited_for_and_told_of(study: Study, first_bracket: str) -> None:
+    for node in ("n1", "n2"):
+        study.slurm.drain(node)
+    with study.driven() as driver:
+        driver.says("no worker yet; waiting in Slurm's queue: 2 worker jobs (")
+        for node in ("n1", "n2"):
+            study.slurm.resume(node)
+        said = driver.ends()
+    print("", *(line for line in said.splitlines() if "no worker yet" in line), sep="\n")
+    assert study.table() == first_bracket
+    study.nothing_left()
+
+
+@pytest.mark.slow
+def test_a_killed_drivers_jobs_are_ended_by_the_next(study: Study, first_bracket: str) -> None:
+    study.halt()
+    with study.driven() as first:
+        before = {attempt.job for attempt in study.when_halfway(2)}
+        first.kill()
+    with study.driven(*study.resume()) as second:
+        assert {job.id for job in study.slurm.jobs()} == before
+        wait(lambda: not before & {job.id for job in study.slurm.jobs()}, 30, lambda: second.said)
+        study.when_halfway(2)
+        study.go_on()
+        second.ends()
+    assert study.table() == first_bracket
+    assert committed_attempts(study) == {"a1": 10, "a2": 2}
+    study.nothing_left()
+
+
+def committed_attempts(study: Study) -> Counter[str]:
+    """How many first, second, ... attempts have a result."""
+    return Counter(path.parent.name for path in study.arm.glob("segments/*/*/*/*/result.json"))
+
+
+@pytest.mark.slow
+def test_a_frozen_job_that_goes_on_later_is_never_counted_twice(study: Study, first_bracket: str) -> None:
+    """A node is cut off from Slurm, with its job frozen; the driver is killed; its successor computes the segment
+    again; then the frozen attempt goes on, and commits its own result of it.
+    """
+    study.profile(at_most=1)
+    study.halt()
+    with study.driven() as first, frozen() as freeze:
+        (old,) = study.when_halfway(1)
+        job = study.slurm.job(old.job)
+        assert job is not None
+        freeze(study.slurm.daemon(job.node))
+        for process in study.slurm.processes():
+            freeze(process)
+        first.kill()
+        with study.driven(*study.resume()) as second:
+            wait(lambda: len(study.halfway()) == 2, 60, lambda: second.said)
+            ours = study.slurm.job(old.job)
+            assert ours is not None, "Slurm cannot end what it doesn't reach"
+            study.go_on()
+            wait(lambda: committed_attempts(study)["a2"] == 1, 60, lambda: second.said)
+            old.process.resume()
+            wait(lambda: committed_attempts(study)["a1"], 60, "the frozen attempt did not go on")
+            said = second.ends()
+    assert "WARNING" not in said
+    both = [path.parent for path in study.arm.glob("segments/*/*/*/*/result.json") if path.parent.name == "a2"]
+    assert [(path.parent / "a1" / "result.json").exists() for path in both] == [True]
+    for name in ("checkpoint.safetensors", "checkpoint.json", "curve.csv"):
+        assert (both[0] / name).read_bytes() == (both[0].parent / "a1" / name).read_bytes()
+    assert study.table() == first_bracket
+    study.nothing_left()
+
+
+@contextmanager
+def frozen() -> Iterator[Callable[[psutil.Process], None]]:
+    """SIGSTOP for processes, which are continued at the end."""
+    stopped: list[psutil.Process] = []
+
+    def freeze(process: psutil.Process) -> None:
+        process.suspend()
+        stopped.append(process)
+
+    try:
+        yield freeze
+    finally:
+        for process in stopped:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

@@ -116,6 +116,8 @@ def refusals(
         for name, version in expected.items()
         if report.versions.get(name) != version
     ]
+    if lines:
+        lines.append("install there what is here, or set `python` in the cluster profile to an interpreter that has it")
     if list(report.tokens) != list(tokens):
         lines.append(
             "it does not see the results folder that the driver writes to: choose --results on a file system that all"
@@ -130,7 +132,8 @@ def refusals(
         mine = machine_of(report, gpu)
         lines += [
             f"its {what} is {here}, the study's workers so far had {before}, and equal bits need equal ones: choose the"
-            " nodes by `directives` in the cluster profile, such as --constraint=..."
+            " nodes by `directives` in the cluster profile, such as --constraint=..., or resume knowingly with"
+            " --accept-environment"
             for what, here, before in (
                 ("CPU's instruction set", mine.cpu_capability, machine.cpu_capability),
                 ("GPU", mine.gpu, machine.gpu),

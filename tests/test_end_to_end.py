@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from program import TINY, Grownn, command, surroundings
 
-from grownn_hpo.driver.arms import NVIDIA_DRIVER
+from grownn_hpo.driver.site import NVIDIA_DRIVER
 from grownn_hpo.store.paths import ArmFolder
 
 

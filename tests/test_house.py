@@ -28,6 +28,7 @@ FLOORS = {
     "segment": 2,
     "preflight": 2,
     "report": 2,
+    "rehearsal": 3,
     "driver": 3,
     "cli": 4,
     "__main__": 5,  # nothing but the door to `cli`
@@ -42,10 +43,15 @@ DOORS = {
     "dask": {"dispatch"},
     "distributed": {"dispatch"},
     "dask_jobqueue": {"dispatch"},
-    "torch": {"morphism", "ppo", "segment", "store.checkpoint", "cli.examining"},
+    "torch": {"morphism", "ppo", "segment", "store.checkpoint", "preflight", "cli.examining"},
     "safetensors": {"store.checkpoint"},
 }
-INSIDE_FUNCTIONS = {("torch", "store.checkpoint"), ("safetensors", "store.checkpoint"), ("torch", "cli.examining")}
+INSIDE_FUNCTIONS = {
+    ("torch", "store.checkpoint"),
+    ("safetensors", "store.checkpoint"),
+    ("torch", "preflight"),  # asked for a GPU's name on a worker; the driver reads the answer
+    ("torch", "cli.examining"),
+}
 NOWHERE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "joblib", "marshal", "yaml"}
 
 
@@ -202,8 +208,12 @@ def loaded_by(*arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("grownn_hpo.driver.loop", {"torch", "smac", "gymnasium", "nle", "mujoco"}),
-        ("grownn_hpo.cli.driving", {"torch", "smac", "gymnasium", "nle", "mujoco"}),
+        ("grownn_hpo.driver.loop", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
+        ("grownn_hpo.driver.site", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
+        ("grownn_hpo.cli.driving", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
+        ("grownn_hpo.preflight", {"torch", "smac", "ConfigSpace", "gymnasium", "dask", "distributed"}),
+        ("grownn_hpo.dispatch", {"torch", "numpy", "dask", "distributed", "dask_jobqueue"}),
+        ("grownn_hpo.cli.planning", {"torch", "smac", "gymnasium", "nle", "mujoco", "ConfigSpace", "distributed"}),
         ("grownn_hpo.segment", {"smac", "ConfigSpace", "dask", "distributed"}),
         ("grownn_hpo.store.ledger", {"torch", "safetensors", "numpy"}),
         ("grownn_hpo.spec.study", {"torch", "smac", "ConfigSpace", "numpy", "dask"}),

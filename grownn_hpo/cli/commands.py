@@ -100,8 +100,27 @@ def extend(
     from grownn_hpo.cli import driving
     from grownn_hpo.driver.arms import extend_arm, open_path
 
-    site = driving.site_of(workers, cluster)
-    driving.drive_arms(tuple(extend_arm(each, trials) for each in open_path(path)), site, path)
+    site, opened = driving.site_of(workers, cluster), open_path(path)
+    site.check([each.arm for each in opened], str(path))
+    driving.drive_arms(tuple(extend_arm(each, trials) for each in opened), site, path)
+
+
+@app.command()
+def submit(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    cluster: Annotated[Path, typer.Option(help="The profile of the Slurm cluster to run on.", dir_okay=False)],
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the job script, to stdout.")] = False,
+) -> None:
+    """Run a study from a Slurm job of its own, which requeues itself at walltime until the study is complete."""
+    from grownn_hpo.cli import submitting
+
+    submitting.submit(study, cluster, arm or [], results, set_ or [], dry_run)
 
 
 @app.command()
@@ -181,6 +200,25 @@ def clean(
     from grownn_hpo.cli import showing
 
     showing.clean(path, dry_run)
+
+
+@app.command()
+def plan(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A bundled study's name, or a study file's path.")],
+    arm: Annotated[Optional[list[str]], typer.Option(help="Only this arm; may be repeated.")] = None,  # noqa: UP045
+    workers: Workers = None,
+    cluster: Cluster = None,
+    results: Results = Path("results"),
+    set_: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.trials=20; may be repeated."),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a run will cost: segments, env steps, hours, jobs, disk. Trains for seconds, writes nothing."""
+    from grownn_hpo.cli import driving, planning
+
+    planning.plan(study, set_ or [], arm or [], driving.site_of(workers, cluster), results, json_)
 
 
 @app.command()

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from grownn_hpo.dispatch.endings import Ending, Job
+from grownn_hpo.dispatch.endings import Ending, Job, Lost
 from grownn_hpo.dispatch.slot import Slot
 from grownn_hpo.errors import GrowNNError, Stopped
+
+PREFLIGHT_ATTEMPTS = 3
+"""So often is a slot asked whose answers are lost, before that itself is the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +167,7 @@ class Inline(Desk):
 
     def _work(self) -> None:
         try:
-            if self._preflight is not None and (why := self._preflight.refusal(self._slot.run(self._preflight.job))):
+            if self._preflight is not None and (why := self._refusal(self._preflight)):
                 raise Refused(why)
             while (job := self._queue.get()[2]) is not None and not self._closed:
                 self._in_slots = (job.key,)
@@ -173,6 +176,15 @@ class Inline(Desk):
                 self._back.put((job.key, ending))
         except BaseException as error:
             self._fail(error)
+
+    def _refusal(self, preflight: Preflight) -> str | None:
+        for _ in range(PREFLIGHT_ATTEMPTS):
+            ending = self._slot.run(preflight.job)
+            if self._closed:
+                return None
+            if not isinstance(ending, Lost):
+                break
+        return preflight.refusal(ending)
 
     def _shut(self) -> None:
         self._slot.close()

@@ -13,10 +13,15 @@ IDLE_SECONDS = 60.0
 """A job beyond the least number is kept idle for so long: the next bracket may be about to come."""
 
 
+SILENT_SECONDS = 300.0
+"""A job that runs for so long without a worker that the driver hears is of no use: a frozen node, a firewall."""
+
+
 class Why(StrEnum):
     """Why a job is given up."""
 
-    ENDED = "ended"
+    ENDED = "has ended"
+    SILENT = "runs, and its workers are not heard of"
     TOO_LATE = "has too little time left for any segment that waits"
     SURPLUS = "is not needed any more"
 
@@ -27,7 +32,7 @@ class WorkerJob:
 
     `seen` is what Slurm says of it: None if it has not told us of the job yet, or not any more (`known`). `workers`
     counts those that are connected, `busy` those of them at work, `idle_seconds` since when none is. `useless`: it has
-    idle workers, segments wait, and none of them fits into its time.
+    idle workers, segments wait, and none of them fits into its time. `silent_seconds`: since when it runs without one.
     """
 
     name: str
@@ -37,6 +42,7 @@ class WorkerJob:
     busy: int
     idle_seconds: float
     useless: bool
+    silent_seconds: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -57,10 +63,13 @@ def orders(jobs: Sequence[WorkerJob], segments: int, per_job: int, at_least: int
     A job at work is never given up. Of those not needed, jobs that wait in the queue go first, then those idle longest.
     """
     give_up = {job.name: Why.ENDED for job in jobs if job.ended}
-    give_up |= {job.name: Why.TOO_LATE for job in jobs if not job.ended and job.useless and not job.busy}
+    there = [job for job in jobs if not job.ended]
+    give_up |= {job.name: Why.SILENT for job in there if not job.workers and job.silent_seconds >= SILENT_SECONDS}
+    give_up |= {job.name: Why.TOO_LATE for job in there if job.useless and not job.busy}
     left = [job for job in jobs if job.name not in give_up]
     target = max(at_least, min(at_most, math.ceil(segments / per_job)))
-    waiting = [job for job in left if not job.workers and (job.seen is None or job.seen.waiting)]
+    # One that Slurm has not told of yet may still be about to be asked for: it is left until it can be seen.
+    waiting = [job for job in left if not job.workers and job.seen is not None and job.seen.waiting]
     idle = [job for job in left if job.workers and not job.busy and job.idle_seconds >= IDLE_SECONDS]
     idle.sort(key=lambda job: -job.idle_seconds)
     surplus = [*reversed(waiting), *idle][: max(0, len(left) - target)]

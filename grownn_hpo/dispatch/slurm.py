@@ -34,6 +34,8 @@ from grownn_hpo.spec.cluster import SlurmProfile
 
 ASK_SECONDS = 10.0
 """How often Slurm is asked when nothing happens; a worker that goes makes us ask at once."""
+SHORTEST_SECONDS = 1.0
+"""How often at most."""
 WAITING_SECONDS = 60.0
 """How often we say that there is no worker yet."""
 LONGEST_PAUSE_SECONDS = 120.0
@@ -69,7 +71,9 @@ class _Asking:
     looked: bool = False  # Slurm was asked since we know the id
     ends_at: float = math.inf
     joined: bool = False
-    ran: bool = False
+    told: bool = False
+    running_since: float = math.inf
+    silent_since: float = math.inf
     workers: dict[str, Worker] = field(default_factory=dict)
 
 
@@ -145,7 +149,7 @@ class SlurmDispatcher(DaskDispatcher):
         while not self._closing.is_set():
             self._look.wait(ASK_SECONDS)
             self._look.clear()
-            if self._closing.wait(0.5):  # whatever ended a worker ends its job in a moment
+            if self._closing.wait(SHORTEST_SECONDS):  # whatever ended a worker ends its job in a moment
                 return
             asked_at = time.monotonic()
             try:
@@ -169,7 +173,7 @@ class SlurmDispatcher(DaskDispatcher):
                 job = self._job_of(name)
                 if job is not None:
                     job.workers[address] = self._workers[address]
-                    self._stillborn = 0
+                    job.joined, self._stillborn = True, 0
                     self._look.set()  # for how long it will be there
             case Left(address):
                 for job in self._fleet.values():
@@ -200,10 +204,11 @@ class SlurmDispatcher(DaskDispatcher):
                 continue
             job.looked, job.seen = True, jobs.get(job.job_id)
             if job.seen is not None and job.seen.running:
-                job.ran = True
+                job.running_since = min(job.running_since, asked_at)
+                job.silent_since = math.inf if job.workers else min(job.silent_since, asked_at)
                 job.ends_at = asked_at + job.seen.seconds_left
-                if job.workers and not job.joined:
-                    job.joined = True
+                if job.workers and not job.told:
+                    job.told = True
                     self._news.put(f"Slurm job {job.job_id} is at work on {job.seen.node}")
         waiting = [job.seen for job in self._fleet.values() if job.seen is not None and job.seen.waiting]
         if any(job.workers for job in self._fleet.values()) or not waiting:
@@ -224,6 +229,7 @@ class SlurmDispatcher(DaskDispatcher):
                 busy=sum(worker.task is not None for worker in job.workers.values()),
                 idle_seconds=now - max((worker.idle_since for worker in job.workers.values()), default=now),
                 useless=self._useless(job),
+                silent_seconds=max(0.0, now - job.silent_since),
             )
             for job in self._fleet.values()
         ]
@@ -242,13 +248,13 @@ class SlurmDispatcher(DaskDispatcher):
     def _carry_out(self, what: Orders) -> None:
         gone: list[str] = []
         for name, why in what.give_up.items():
-            job = self._fleet.pop(name)
-            gone += job.workers
-            if why is Why.ENDED:
-                self._count_stillborn(job)
-                self._news.put(f"Slurm job {job.job_id} has ended")
-            else:
-                self._news.put(f"Slurm job {job.job_id} {why}; it is given up")
+            job = self._fleet[name]
+            for address in [*job.workers]:  # Dask may not have noticed, and nothing more is to be begun there
+                super()._take(Left(address))
+                gone.append(address)
+            del self._fleet[name]
+            self._count_stillborn(job)
+            self._news.put(f"Slurm job {job.job_id} {why}" + ("" if why is Why.ENDED else "; it is given up"))
         new = []
         for _ in range(what.ask_for):
             new.append(f"grownn-{self._count}")
@@ -258,12 +264,12 @@ class SlurmDispatcher(DaskDispatcher):
 
     async def _on_the_loop(self, names: list[str], addresses: list[str], new: list[str]) -> None:
         cluster, trouble = self._cluster, ""
-        for address in addresses:  # of a job that Slurm counts as gone, on a node that may be: nothing will come of it
-            await cluster.scheduler.remove_worker(address, stimulus_id="grownn-job-ended", close=True)
-        for name in names:
-            cluster.worker_spec.pop(name, None)
-        cluster.worker_spec.update(dict.fromkeys(new, cluster.new_spec))
         try:
+            for address in addresses:
+                await cluster.scheduler.remove_worker(address, stimulus_id="grownn-job-given-up", close=True)
+            for name in names:
+                cluster.worker_spec.pop(name, None)
+            cluster.worker_spec.update(dict.fromkeys(new, cluster.new_spec))
             await cluster._correct_state()
         except Exception as error:  # whatever dask-jobqueue makes of a refusal
             trouble = _said_by_sbatch(error)
@@ -296,7 +302,8 @@ class SlurmDispatcher(DaskDispatcher):
 
     def _count_stillborn(self, job: _Asking) -> None:
         log = self._folder / f"worker-{job.job_id}.log"
-        if job.joined or job.workers or not (job.ran or log.exists()):  # cancelled while it waited: somebody's decision
+        ran = job.running_since < math.inf or log.exists()
+        if job.joined or not ran:  # cancelled while it waited: somebody's decision
             return
         self._stillborn += 1
         if self._stillborn >= STILLBORN_LIMIT:

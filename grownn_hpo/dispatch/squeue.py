@@ -6,6 +6,7 @@ import getpass
 import math
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _ANSWER_SECONDS = 60
@@ -55,16 +56,28 @@ def cancel(job_ids: list[str]) -> None:
 
 
 def read_queue(text: str) -> dict[str, Queued]:
-    """The jobs in what `squeue` printed in our format."""
+    """The jobs in what `squeue` printed in our format; raises QueueSilent for any other text."""
     found = {}
     for line in text.splitlines():
-        job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        try:
+            job_id, state, left, node, reason = (field.strip() for field in line.split("|", 4))
+        except ValueError:
+            raise QueueSilent(f"squeue: printed {line!r}, which is not {_FORMAT}") from None
         found[job_id] = Queued(job_id, state, _seconds(left), node, reason)
     return found
 
 
+def outside(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what an enclosing Slurm job, or options of `sbatch` in variables, would lay over ours."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SLURM", "SBATCH_")) or name == "SLURM_CONF"
+    }
+
+
 def _seconds(left: str) -> float:
-    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, as Slurm says of a job past its end, else infinite."""
+    """`[days-][hours:]minutes:seconds` as seconds; 0 for INVALID, Slurm's word past a job's end, else infinite."""
     if left == "INVALID":
         return 0.0
     match = _TIME.fullmatch(left)

@@ -13,6 +13,7 @@ from typing import Any
 import dask
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 
+from grownn_hpo.dispatch.squeue import outside
 from grownn_hpo.spec.cluster import SlurmProfile
 
 DEATH_SECONDS = 60
@@ -84,15 +85,10 @@ class _WorkerJob(SLURMJob):  # type: ignore[misc]
     """A worker job, asked for without what an enclosing job's environment would tell `sbatch`."""
 
     async def _submit_job(self, script_filename: str) -> Any:
-        return await self._call(["sbatch", "--parsable", script_filename], env=own_environment())
+        return await self._call(["sbatch", "--parsable", script_filename], env=outside(os.environ))
 
 
 class WorkerCluster(SLURMCluster):  # type: ignore[misc]
     """A Dask cluster of such jobs."""
 
     job_cls = _WorkerJob
-
-
-def own_environment() -> dict[str, str]:
-    """This process's environment without what it says of a Slurm job that we may be part of."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}

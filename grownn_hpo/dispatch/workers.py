@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, Future, WorkerPlugin, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from grownn_hpo.dispatch.dispatcher import Desk, Preflight, Refused
+from grownn_hpo.dispatch.dispatcher import PREFLIGHT_ATTEMPTS, Desk, Preflight, Refused
 from grownn_hpo.dispatch.endings import Ending, Job, Lost, ending_from_json, ending_to_json
 from grownn_hpo.dispatch.slot import Slot
 
@@ -35,6 +35,9 @@ _PLUGIN = "grownn-slot"
 _GATHER_SECONDS = 10
 _NEAR_ITS_END_SECONDS = 90
 """A worker that vanishes so shortly before its time is over was ended by that: Slurm may be a minute early."""
+
+AGAIN_SECONDS = 2.0
+"""After so long a worker is asked again whose preflight was lost."""
 
 CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # a task whose worker died is not run again behind our back
@@ -106,10 +109,10 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dropped:
-    """Dask lost what a task came to."""
+class AskAgain:
+    """A worker whose preflight was lost is still there."""
 
-    why: str
+    address: str
 
 
 class Closing:
@@ -125,6 +128,7 @@ class Worker:
     task: Future | None = None
     job: Job | None = None  # None during the preflight, and while idle
     ready: bool = False  # the preflight is behind it
+    asked: int = 0  # how often the preflight was begun
     begun: int = 0  # how many attempts were begun here
     idle_since: float = field(default_factory=time.monotonic)
 
@@ -197,28 +201,37 @@ class DaskDispatcher(Desk):
             case Joined(address, name):
                 worker = self._workers[address] = Worker(address, name, ready=self._preflight is None)
                 if self._preflight is not None:
-                    self._begin(worker, self._preflight.job)
+                    self._ask(worker, self._preflight)
             case Left(address):
                 gone = self._workers.pop(address, None)
                 if gone is not None and gone.job is not None:
                     self._end(gone, Lost(f"the worker at {address} has gone"))
+            case AskAgain(address):
+                if address in self._workers and self._preflight is not None:
+                    self._ask(self._workers[address], self._preflight)
             case Ended(future):
                 theirs = next((w for w in self._workers.values() if w.task is future), None)
                 if theirs is not None:
                     self._done(theirs, _brought_back(future))
 
-    def _done(self, worker: Worker, ending: Ending | _Dropped) -> None:
+    def _done(self, worker: Worker, ending: Ending) -> None:
         worker.task = None
         if not worker.ready and self._preflight is not None:
-            if isinstance(ending, _Dropped):  # the worker is about to be gone, or should be asked again
-                self._begin(worker, self._preflight.job)
+            if isinstance(ending, Lost) and worker.asked < PREFLIGHT_ATTEMPTS:  # most likely it is about to be gone
+                again = threading.Timer(AGAIN_SECONDS, self._events.put, [AskAgain(worker.address)])
+                again.daemon = True
+                again.start()
                 return
             if why := self._preflight.refusal(ending):
                 raise Refused(why)
             worker.ready = True
         else:
-            self._end(worker, Lost(ending.why) if isinstance(ending, _Dropped) else ending)
+            self._end(worker, ending)
         worker.idle_since = time.monotonic()
+
+    def _ask(self, worker: Worker, preflight: Preflight) -> None:
+        worker.asked += 1
+        self._begin(worker, preflight.job)
 
     def _assign(self) -> None:
         """Give idle workers, those idle longest first, the most urgent of the jobs that they have time for."""
@@ -265,12 +278,12 @@ class DaskDispatcher(Desk):
         self._cluster.close()
 
 
-def _brought_back(future: Future) -> Ending | _Dropped:
-    """The ending that a done task brought back, if Dask could bring it."""
+def _brought_back(future: Future) -> Ending:
+    """The ending that a done task brought back; `Lost` if Dask could not bring it."""
     try:
         return ending_from_json(future.result(timeout=_GATHER_SECONDS))
     except Exception as error:
-        return _Dropped(f"Dask: {type(error).__name__}: {error}")
+        return Lost(f"Dask: {type(error).__name__}: {error}")
 
 
 @contextmanager

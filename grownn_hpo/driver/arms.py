@@ -72,9 +72,22 @@ def check_arms(study: Study, arms: Sequence[Arm]) -> None:
 
 
 def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
-    """The folders of `arms` below `results`, created where they are new. All are checked before any is created.
+    """The folders of `arms` below `results`, created where they are new. All are checked before any is created."""
+    opened = find_study(study, arms, results, slots, gpus)
+    new = [each for each in opened if not each.folder.study_file.exists()]
+    now = environment() if new else {}
+    for each in new:
+        create_arm(each.folder, each.arm, now)
+    for each in opened:
+        _record_limits(each)
+    return opened
 
-    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs.
+
+def find_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpus: bool = False) -> tuple[OpenArm, ...]:
+    """The arms and folders that `open_study` would open, after every check that it makes; creates and changes nothing.
+
+    What the study leaves open, `auto`, is settled by how many slots there are, and whether they have GPUs; for an arm
+    that is there already, by what was recorded.
     """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
     for each in opened:
@@ -86,10 +99,9 @@ def open_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpu
     if new:
         check_arms(study, [each.arm for each in new])
         _refuse_unwritable(results)
-    now = environment() if new else {}
-    for each in new:
-        create_arm(each.folder, _settled(each.arm, slots, gpus), now)
-    return tuple(OpenArm(_with_limits(each), each.folder) for each in opened)
+    return tuple(
+        OpenArm(_settled(each.arm, slots, gpus) if each in new else _with_limits(each), each.folder) for each in opened
+    )
 
 
 def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ...]:
@@ -179,13 +191,13 @@ def _refuse_difference(given: OpenArm, file: str) -> None:
 
 def _with_limits(given: OpenArm) -> Arm:
     """The arm as recorded, but with the limits given now: they may change, for they change no result."""
-    recorded = _recorded(given.folder)
-    if recorded.limits == given.arm.limits:
-        return recorded
-    arm = recorded.model_copy(update={"limits": given.arm.limits})
-    with Lease(given.folder.lease_file):
-        record_arm(given.folder, arm)
-    return arm
+    return _recorded(given.folder).model_copy(update={"limits": given.arm.limits})
+
+
+def _record_limits(opened: OpenArm) -> None:
+    if read_arm(opened.folder).limits != opened.arm.limits:
+        with Lease(opened.folder.lease_file):
+            record_arm(opened.folder, opened.arm)
 
 
 def _refuse_unwritable(results: Path) -> None:

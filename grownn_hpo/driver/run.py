@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
+from grownn_hpo.dispatch.driver_job import job_is_there
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.losses import Losses
 from grownn_hpo.envs import modules
@@ -26,7 +27,7 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.boundary import boundary_reached
-from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.lease import JobIsThere, Lease
 from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
@@ -47,11 +48,13 @@ class ArmRun:
     Everything here is folded from the ledger and the stored brackets: starting, resuming and extending are the same.
     """
 
-    def __init__(self, opened: OpenArm, take_over: bool = False) -> None:
+    def __init__(
+        self, opened: OpenArm, take_over: bool = False, job_is_there: JobIsThere | None = job_is_there
+    ) -> None:
         self.arm, self.folder = opened.arm, opened.folder
         self.accept_environment = opened.accept_environment
         self.ladder = Ladder.of(opened.arm)
-        self._lease = Lease(opened.folder.lease_file, take_over)
+        self._lease = Lease(opened.folder.lease_file, take_over, job_is_there)
         self._losses = Losses(opened.arm.boundary_env_steps)
         self._rates: dict[int, list[float]] = {}
         self._unrecorded: list[Entry] = []
@@ -131,6 +134,11 @@ class ArmRun:
             stalled_seconds=self.arm.limits.stalled_seconds,
             useful_seconds=self._useful_seconds(segment),
         )
+
+    @property
+    def taken_from(self) -> str | None:
+        """Whose lease, left on another host, was taken, and why that was right, in words; None if there was none."""
+        return self._lease.taken_from
 
     @property
     def token(self) -> str:

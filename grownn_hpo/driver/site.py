@@ -11,7 +11,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from grownn_hpo import preflight
-from grownn_hpo.dispatch import Dispatcher, Ending, Job, Preflight, Returned, open_dispatcher, open_slurm
+from grownn_hpo.dispatch import (
+    Died,
+    Dispatcher,
+    Ending,
+    Job,
+    Lost,
+    OutOfMemory,
+    Preflight,
+    Raised,
+    Returned,
+    Stalled,
+    open_dispatcher,
+    open_slurm,
+)
+from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.run import ArmRun, preload
 from grownn_hpo.environment import environment
 from grownn_hpo.errors import Fault, InputError
@@ -43,12 +57,7 @@ class Site:
 
     def check(self, arms: Sequence[Arm], study: str) -> None:
         """InputError where these arms, from the file `study`, cannot be trained here. Changes nothing."""
-        if any(arm.device == "cuda" for arm in arms) and not self.has_gpus:
-            if self.profile is not None:
-                rule = f"the study trains on `device: cuda`: ask for at least one, or change {study}"
-                raise InputError(Fault(self.file, "gpus", self.profile.gpus, rule))
-            rule = "this machine has no NVIDIA driver: use auto, which takes a GPU where there is one, or cpu"
-            raise InputError(Fault(study, "device", "cuda", rule))
+        self.check_devices(arms, study)
         if self.profile is not None:
             for program in ("sbatch", "squeue", "scancel"):
                 if shutil.which(program) is None:
@@ -58,22 +67,59 @@ class Site:
 
             check_interface(self.profile, self.file)
 
+    def check_devices(self, arms: Sequence[Arm], study: str) -> None:
+        """InputError where these arms, from the file `study`, need GPUs and there are none."""
+        if any(arm.device == "cuda" for arm in arms) and not self.has_gpus:
+            if self.profile is not None:
+                rule = f"the study trains on `device: cuda`: ask for at least one, or change {study}"
+                raise InputError(Fault(self.file, "gpus", self.profile.gpus, rule))
+            rule = "this machine has no NVIDIA driver: use auto, which takes a GPU where there is one, or cpu"
+            raise InputError(Fault(study, "device", "cuda", rule))
+
     def open(self, runs: Sequence[ArmRun]) -> Dispatcher:
         """Slots for arms of one study, all of which are driven by us."""
         gate = Gate(runs)
         modules = preload([run.arm for run in runs])
         if self.profile is None:
             return open_dispatcher(self.slots, self.inline, modules, gate.preflight())
-        logs = runs[0].folder.root.absolute().parent / "slurm"
+        logs = _logs(runs)
         make_folder(logs)
         logs.chmod(0o700)  # the keys lie there
         return open_slurm(self.profile, _label(runs), logs, modules, gate.preflight())
 
+    def worker_script(self, opened: Sequence[OpenArm]) -> str | None:
+        """The script of the worker jobs in which these arms would be trained; None where there are no jobs."""
+        if self.profile is None:
+            return None
+        from grownn_hpo.dispatch.worker_job import worker_script  # Dask takes half a second to import
 
-def _label(runs: Sequence[ArmRun]) -> str:
+        return worker_script(self.profile, _label(opened), _logs(opened))
+
+
+def _logs(runs: Sequence[ArmRun | OpenArm]) -> Path:
+    return runs[0].folder.root.absolute().parent / "slurm"
+
+
+def _label(runs: Sequence[ArmRun | OpenArm]) -> str:
     """A name for the jobs of the driver of these arms, in this results folder and no other."""
     folders = "\n".join(sorted(str(run.folder.root.resolve()) for run in runs))
     return f"{runs[0].arm.study}-{hashlib.sha256(folders.encode()).hexdigest()[:8]}"
+
+
+def _cause(ending: Ending) -> str:
+    match ending:
+        case Raised(kind, message):
+            return f"{kind}: {message}"
+        case Died():
+            return f"{ending.cause}\n{ending.output_tail}".strip()
+        case Stalled(seconds):
+            return f"no answer for {seconds:.0f} s"
+        case OutOfMemory(detail):
+            return f"out of memory: {detail}"
+        case Lost(reason):
+            return reason
+        case Returned(value):
+            return value
 
 
 class Gate:
@@ -98,7 +144,8 @@ class Gate:
         """Why the worker whose preflight ended so must not train; None if it may."""
         if not isinstance(ending, Returned):
             return (
-                f"a worker cannot even tell what it is: {ending}\nIs the same version of this program installed there?"
+                f"a worker cannot even tell what it is: {_cause(ending)}\n"
+                "Is the same version of this program installed there?"
             )
         report, clock = preflight.read_report(ending.value), time.time()
         with self._lock:

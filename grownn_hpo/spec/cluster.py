@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -13,31 +14,42 @@ from grownn_hpo.spec import document
 from grownn_hpo.spec.explain import key_of, one_each, unknown_key, worded
 from grownn_hpo.spec.values import Positive, RuleBroken, Value
 
-# These become words of a job script: nothing that a shell or Slurm would take for more than a name.
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$", max_length=200)]
-Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4000)]
+# What stands in a job script as it is: nothing that a shell or Slurm would take for more than a name, or than a line.
+_WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
+_LINE = r"^[^\x00-\x1f\x7f]+$"
+# In double quotes, which it cannot end: variables, and nothing else that means something to a shell.
+_VARIABLE = r"\$[A-Za-z_][A-Za-z0-9_]*|\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+_FOLDER = rf"^(/|{_VARIABLE})([^\x00-\x1f\x7f\"$`\\]|{_VARIABLE})*$"
+_PROGRAM = r"^(/[^\x00-\x1f\x7f$~]*[^\x00-\x1f\x7f$~/]|[A-Za-z0-9_][A-Za-z0-9_.+-]*)$"
+_PATTERNS = {
+    _WORD: "must be one word of letters, digits and _.,:@+-, the first a letter, digit or _",
+    _LINE: "must be one line of text, not empty and without control characters: write another line as another item",
+    _FOLDER: 'must be an absolute path; $VARIABLE or ${VARIABLE} may stand in it, but no other $, and no ", ` or \\',
+    _PROGRAM: "must be a program's absolute path, without ~ and $, or the name of one that is in PATH after `before`",
+}
+"""The rule that each pattern is, in words."""
+
+Word = Annotated[str, Field(pattern=_WORD, max_length=200)]
+Line = Annotated[str, Field(pattern=_LINE, max_length=4000)]
+Folder = Annotated[str, Field(pattern=_FOLDER, max_length=4000)]
+Program = Annotated[str, Field(pattern=_PROGRAM, max_length=4000)]
 
 _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
 _OWN_DIRECTIVES = {
-    "--partition": "partition",
-    "-p": "partition",
-    "--account": "account",
-    "-A": "account",
-    "--time": "walltime",
-    "-t": "walltime",
-    "--cpus-per-task": "cores",
-    "-c": "cores",
-    "--mem": "memory_gib",
-    "--gres": "gpus",
-    "--gpus": "gpus",
-    "-G": "gpus",
+    **dict.fromkeys(("--partition", "-p"), "partition"),
+    **dict.fromkeys(("--account", "-A"), "account"),
+    **dict.fromkeys(("--time", "-t", "--time-min"), "walltime"),
+    **dict.fromkeys(("--cpus-per-task", "-c", "--cpus-per-gpu"), "cores"),
+    **dict.fromkeys(("--mem", "--mem-per-cpu", "--mem-per-gpu"), "memory_gib"),
+    **dict.fromkeys(("--gres", "--gpus", "-G", "--gpus-per-node", "--gpus-per-task", "--gpus-per-socket"), "gpus"),
 }
 """Directives that a field of the profile stands for; given twice, Slurm would quietly take one of them."""
 _REFUSED_DIRECTIVES = (
     *("--job-name", "-J", "--output", "-o", "--error", "-e", "--open-mode", "--signal", "--requeue", "--no-requeue"),
-    *("--array", "-a", "--nodes", "-N", "--ntasks", "-n", "--wrap", "--chdir", "-D"),
+    *("--array", "-a", "--nodes", "-N", "--ntasks", "-n", "--ntasks-per-node", "--wrap", "--chdir", "-D"),
+    *("--clusters", "-M", "--parsable", "--wait", "-W", "--test-only", "--help", "-h", "--usage", "--version", "-V"),
 )
-"""Directives that this program needs for itself."""
+"""Directives that this program needs for itself, or that make `sbatch` do something else."""
 
 
 def seconds_of(walltime: str) -> int:
@@ -47,6 +59,26 @@ def seconds_of(walltime: str) -> int:
         raise ValueError(f"walltime = {walltime!r}: must be [days-]hours:minutes:seconds")
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def _broken_by_directive(line: str) -> str | None:
+    """The rule that a directive breaks, None if it is one option of `sbatch` by its full name, and not ours to set."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return "has a quote that nothing ends"
+    name, equals, _ = (words or [""])[0].partition("=")
+    if not re.fullmatch(r"--[a-z][a-z-]+|-[A-Za-z]", name):
+        return 'must be an option of sbatch, as in "--constraint=icelake" or "-C icelake"'
+    if name in _OWN_DIRECTIVES:
+        return f"is what `{_OWN_DIRECTIVES[name]}` is for: set that"
+    if name in _REFUSED_DIRECTIVES:
+        return "is not for a profile: this program sets it, or relies on its absence; leave it out"
+    if longer := [full for full in (*_OWN_DIRECTIVES, *_REFUSED_DIRECTIVES) if full.startswith(name)]:
+        return f"sbatch may take {name} for {longer[0]}: write the option's name in full"
+    if len(words) > (1 if equals else 2) or any(word.startswith("-") for word in words[1:]):
+        return "must be one option: write another as another item"
+    return None
 
 
 class Jobs(Value):
@@ -83,14 +115,8 @@ class Allocation(Value):
     @model_validator(mode="after")
     def _foreign_directives(self) -> Allocation:
         for i, line in enumerate(self.directives):
-            name = re.split(r"[\s=]", line, maxsplit=1)[0]
-            key = f"directives[{i}]"
-            if not re.fullmatch(r"--?[A-Za-z][A-Za-z0-9-]*", name):
-                raise RuleBroken(key, line, 'must be an option of sbatch, as in "--constraint=icelake"')
-            if name in _OWN_DIRECTIVES:
-                raise RuleBroken(key, line, f"is what `{_OWN_DIRECTIVES[name]}` is for: set that")
-            if name in _REFUSED_DIRECTIVES:
-                raise RuleBroken(key, line, "is set by this program, which relies on it: leave it out")
+            if rule := _broken_by_directive(line):
+                raise RuleBroken(f"directives[{i}]", line, rule)
         return self
 
     @property
@@ -114,8 +140,8 @@ class SlurmProfile(Allocation):
     jobs: Jobs = Jobs()
     interface: Word | None = None
     before: tuple[Line, ...] = ()
-    scratch: Line | None = None
-    python: Line | None = None
+    scratch: Folder | None = None
+    python: Program | None = None
     driver: Allocation = Allocation(walltime="1-00:00:00", cores=1, memory_gib=4.0)
 
     @model_validator(mode="after")
@@ -156,24 +182,35 @@ def load_profile(path: Path) -> ClusterProfile:
     try:
         return model.model_validate(_with_tuples(raw))
     except ValidationError as error:
-        faults = []
-        for each in error.errors():
-            broken = each.get("ctx", {}).get("error")
-            loc = [part for part in each["loc"] if isinstance(part, (str, int))]
-            if isinstance(broken, RuleBroken):
-                within = loc[:-1] if loc and loc[-1] == broken.key else loc
-                faults.append(
-                    Fault(file, ".".join(filter(None, [key_of(within), broken.key])), broken.value, broken.rule)
-                )
-            elif each["type"] == "extra_forbidden":
-                owner = Allocation if loc[0] == "driver" else Jobs if loc[0] == "jobs" else model
-                known = tuple(model.model_fields) if len(loc) == 1 else tuple(owner.model_fields)
-                faults.append(unknown_key(file, key_of(loc), each["input"], known, "a cluster profile"))
-            elif each["type"] == "missing":
-                faults.append(Fault(file, key_of(loc), None, "is missing and has no default: add it"))
-            else:
-                faults.append(Fault(file, key_of(loc), each["input"], worded(each["msg"])))
-        raise InputError(one_each(faults)) from None
+        raise InputError(one_each(_fault(file, model, each) for each in error.errors())) from None
+
+
+def _fault(file: str, model: type[Value], error: Any) -> Fault:
+    """One of pydantic's errors about a profile."""
+    parts = [part for part in error["loc"] if isinstance(part, (str, int))]
+    broken = error.get("ctx", {}).get("error")
+    if isinstance(broken, RuleBroken):
+        within = parts[:-1] if parts and parts[-1] == broken.key else parts
+        return Fault(file, ".".join(filter(None, [key_of(within), broken.key])), broken.value, broken.rule)
+    value = error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            inner: dict[object, type[Value]] = {"driver": Allocation, "jobs": Jobs}
+            known = tuple((inner[parts[0]] if len(parts) > 1 else model).model_fields)
+            return unknown_key(file, key_of(parts), value, known, "a cluster profile")
+        case "missing":
+            rule = "is missing and has no default: add it"
+        case "string_pattern_mismatch":
+            rule = _PATTERNS[error["ctx"]["pattern"]]
+        case "model_type":
+            rule = "must be a mapping of keys to values"
+        case "tuple_type":
+            rule = 'must be a list, as in ["first", "second"]'
+        case "int_type" | "float_type" if isinstance(value, str):
+            rule = f"{worded(error['msg'])}, without quotes or a unit"
+        case _:
+            rule = worded(error["msg"])
+    return Fault(file, key_of(parts), value, rule)
 
 
 def _with_tuples(value: object) -> object:

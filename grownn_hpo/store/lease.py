@@ -2,7 +2,8 @@
 
 The lease is an operating-system lock on `lease.json`, which the kernel lets go when its holder dies, however it dies;
 the file says who that is. A lock does not reach across hosts on every network file system, so a lease that another host
-wrote and never released is not taken without being told to.
+wrote and never released is taken only if its driver is surely gone: it was an earlier start of this very Slurm job, or
+Slurm says that its job has ended. Else one has to be told to.
 """
 
 from __future__ import annotations
@@ -15,20 +16,30 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from grownn_hpo.errors import InputError
 
+JobIsThere = Callable[[str, str | None], bool | None]
+"""Whether Slurm still has the job of that id, of the cluster of that name; None if that cannot be told."""
+
 
 class Lease:
-    """Held from `with` to its end; entering raises InputError if somebody else drives."""
+    """Held from `with` to its end; entering raises InputError if somebody else drives, or may do so.
 
-    def __init__(self, path: Path, take_over: bool = False) -> None:
+    `token` is random, of this holding alone: who reads it at `path` sees the same folder. `taken_from` says in words
+    whose lease, left on another host, was taken; None if there was none.
+    """
+
+    def __init__(self, path: Path, take_over: bool = False, job_is_there: JobIsThere | None = None) -> None:
         self._path = path
         self._take_over = take_over
+        self._job_is_there = job_is_there
         self._descriptor: int | None = None
         self.token = secrets.token_hex(16)
+        self.taken_from: str | None = None
 
     def __enter__(self) -> Lease:
         try:
@@ -37,36 +48,51 @@ class Lease:
             if error.errno != errno.ELOOP:
                 raise
             raise InputError(f"{self._path}: is a symbolic link, and may lead anywhere; remove it") from None
-        if not _lock(descriptor):
-            os.close(descriptor)
-            raise InputError(
-                f"{self._path.parent}: is being driven already by {holder(self._path)}; watch it with"
-                f" `grownn status {self._path.parent}`, or stop it first"
-            )
-        left_by = _read(self._path)
-        elsewhere = left_by.get("host") not in (None, socket.gethostname())
-        if elsewhere and not self._take_over:
-            os.close(descriptor)
-            raise InputError(
-                f"{self._path.parent}: a lease was left by {holder(self._path)}, which cannot be checked from here;"
-                f" once that driver is surely gone: grownn resume {self._path.parent} --take-over"
-            )
-        self._descriptor = descriptor
         try:
+            if not _lock(descriptor):
+                raise InputError(
+                    f"{self._path.parent}: is being driven already by {holder(self._path)}; watch it with"
+                    f" `grownn status {self._path.parent}`, or stop it first"
+                )
+            left = _read(self._path)
+            self.taken_from = None
+            if left.get("host") not in (None, socket.gethostname()):
+                self.taken_from = f"{_in_words(left)}: {self._why_gone(left)}"
+            self._descriptor = descriptor
             self._write(
                 {
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
                     "job": os.environ.get("SLURM_JOB_ID"),
+                    "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
                     "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                     "token": self.token,
                 }
             )
-        except OSError:  # without `__exit__`, which is never called for this one
+        except BaseException:  # without `__exit__`, which is never called for this one
             os.close(descriptor)
             self._descriptor = None
             raise
         return self
+
+    def _why_gone(self, left: dict[str, object]) -> str:
+        """Why the driver that left this lease on another host is gone; InputError if it may not be."""
+        if self._take_over:
+            return "taken over as told"
+        job, cluster = left.get("job"), left.get("cluster")
+        what = "which cannot be checked from here; once that driver is surely gone"
+        if isinstance(job, str) and (cluster is None or isinstance(cluster, str)):
+            if (job, cluster) == (os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_CLUSTER_NAME")):
+                return "an earlier start of this job, which Slurm has requeued"
+            there = None if self._job_is_there is None else self._job_is_there(job, cluster)
+            if there is False:
+                return "Slurm says that this job has ended"
+            if there:
+                what = f"which Slurm still has; end it (scancel {job}), and only if it does not go"
+        raise InputError(
+            f"{self._path.parent}: a lease was left by {_in_words(left)}, {what}:"
+            f" grownn resume {self._path.parent} --take-over"
+        )
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._descriptor is not None:
@@ -97,7 +123,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def is_driven(path: Path) -> bool:
-    """Whether a driver on this host holds the lease at `path` now."""
+    """Whether a driver holds the lease at `path` now; what another host has not let go cannot be checked from here."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -108,22 +134,25 @@ def is_driven(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-    return False
+    return _read(path).get("host") not in (None, socket.gethostname())
 
 
 def holder(path: Path) -> str:
     """The lease's holder in words."""
-    content = _read(path)
+    return _in_words(_read(path))
+
+
+def read_token(path: Path) -> str | None:
+    """The token of the lease at `path` as it is seen from here; None if nobody holds it, or the file is not seen."""
+    token = _read(path).get("token")
+    return token if isinstance(token, str) else None
+
+
+def _in_words(content: dict[str, object]) -> str:
     if not content:
         return "a driver that did not write its name"
     job = f", Slurm job {content['job']}" if content.get("job") else ""
     return f"process {content.get('pid')} on {content.get('host')}{job}, since {content.get('since')}"
-
-
-def read_token(path: Path) -> str | None:
-    """The token that the lease's holder drew when it took it; None if it cannot be read."""
-    token = _read(path).get("token")
-    return token if isinstance(token, str) else None
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 Beat = Callable[[], None]
 
 
@@ -53,6 +55,25 @@ def memory_error(payload: str, beat: Beat) -> str:
 
 def torch_memory_error(payload: str, beat: Beat) -> str:
     raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+def slot(payload: str, beat: Beat) -> str:
+    """Which slot it ran in: its launcher's process."""
+    return str(os.getppid())
+
+
+def noted(payload: str, beat: Beat) -> str:
+    """Add a word to a file; the first `unlucky` times, end itself or the whole worker instead of answering."""
+    order = json.loads(payload)
+    with Path(order["file"]).open("a") as file:
+        file.write(order["word"] + "\n")
+    if Path(order["file"]).read_text().split().count(order["word"]) <= order.get("unlucky", 0):
+        victim = psutil.Process()
+        for _ in range(order.get("generations", 0)):
+            victim = victim.parent()
+        victim.kill()
+        time.sleep(60)
+    return json.dumps(order["word"])
 
 
 def ends_itself(payload: str, beat: Beat) -> str:

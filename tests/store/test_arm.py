@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,9 @@ from grownn_hpo.store.arm import (
     read_arm,
     read_brackets,
     read_environment,
+    read_workers,
     record_arm,
+    record_workers,
     sweep_temporaries,
     write_bracket,
 )
@@ -34,6 +39,56 @@ def test_an_arm_is_opened_again_as_the_same(tmp_path: Path, study: str) -> None:
         create_arm(folder, arm, {"python": "3.11.7"})
         assert read_arm(folder) == arm
         assert read_environment(folder) == {"python": "3.11.7"}
+
+
+NOBODY = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as another user needs root")
+def test_a_new_studys_folder_is_for_its_user_alone() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        top.chmod(0o755)  # so that another user gets as far as the study's folder
+        (top / "results").mkdir()
+        (top / "results").chmod(0o755)
+        folder = ArmFolder(top / "results" / "ant" / "grown-4")
+        create_arm(folder, load_study("ant").arms[0], {})
+        record_workers(folder, {"cpu_capability": "AVX2", "gpu": None})
+
+        def as_nobody(*command: object) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [str(word) for word in command],
+                capture_output=True,
+                text=True,
+                check=False,
+                user=NOBODY,
+                group=NOBODY,
+                extra_groups=[],
+                cwd="/",
+            )
+
+        assert as_nobody("ls", top / "results").stdout == "ant\n"
+        for command in (
+            ("ls", top / "results" / "ant"),
+            ("cat", folder.study_file),
+            ("cat", folder.environment_file),
+            ("touch", folder.root / "intruder"),
+        ):
+            refused = as_nobody(*command)
+            assert refused.returncode != 0
+            assert "Permission denied" in refused.stderr
+            assert refused.stdout == ""
+
+
+def test_what_workers_compute_with_is_kept_beside_the_environment(folder: ArmFolder) -> None:
+    arm = load_study("ant").arms[0]
+    create_arm(folder, arm, {"python": "3.11.7"})
+    assert read_workers(folder) is None
+    for machine in ({"cpu_capability": "AVX2", "gpu": None}, {"cpu_capability": "AVX512", "gpu": "NVIDIA A100"}):
+        record_workers(folder, dict(machine))
+        assert read_workers(folder) == machine
+        assert read_environment(folder) == {"python": "3.11.7"}
+        assert created_arm(folder) == arm
 
 
 def test_a_study_file_edited_into_nonsense_is_the_inputs_fault(folder: ArmFolder) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,35 @@ def test_make_folder_among_threads(tmp_path: Path) -> None:
     (path / "kept").touch()
     make_folder(path)
     assert (path / "kept").exists()
+
+
+@pytest.fixture(params=[0o000, 0o002, 0o022, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """This process's umask, for as long as the test runs."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_a_private_folder_is_closed_at_its_uppermost(tmp_path: Path, umask: int) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    before = there.stat().st_mode
+    make_folder(there / "a" / "b" / "c", private=True)
+    assert there.stat().st_mode == before
+    assert stat.S_IMODE((there / "a").stat().st_mode) == 0o700
+    for inner in (there / "a" / "b", there / "a" / "b" / "c"):
+        assert stat.S_IMODE(inner.stat().st_mode) == 0o777 & ~umask
+    (there / "a").chmod(0o750)  # opened by its owner, and to be left so
+    make_folder(there / "a" / "b" / "d", private=True)
+    make_folder(there / "a", private=True)
+    assert stat.S_IMODE((there / "a").stat().st_mode) == 0o750
+    assert stat.S_IMODE((there / "a" / "b" / "d").stat().st_mode) == 0o700
+
+
+def test_make_folder_leaves_others_in_unless_told(tmp_path: Path, umask: int) -> None:
+    make_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o777 & ~umask
 
 
 def test_make_folder_refuses_a_file_in_its_place(tmp_path: Path) -> None:

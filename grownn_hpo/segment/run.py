@@ -1,25 +1,12 @@
-"""One segment: load the parent's checkpoint, grow, train, evaluate, commit.
-
-A segment is a function of its arm, its configuration, its seed and its rung. Every random stream has a seed of its own,
-derived from the study's seed, the segment's seed, the rung, the stream's name and the leg, and from nothing else:
-configurations and arms meet the same episodes, so that comparing them is paired.
-
-A segment is trained in *legs*. At the *boundary* between two of them every attempt, interrupted or not, writes down
-where it stands, takes the agent from what it wrote, and goes on in environments opened afresh with the seeds of the
-next leg. So an attempt that begins at the boundary of a killed one comes to the same bits.
-"""
+"""One attempt at a segment: where it begins, its legs, its boundaries, and what came of it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import resource
 import socket
 import time
 from collections.abc import Callable, Mapping
-from enum import StrEnum
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -28,19 +15,12 @@ from torch import Tensor
 
 from grownn_hpo import morphism, ppo
 from grownn_hpo.envs import VectorEnv, describe, play, varying_cells
+from grownn_hpo.segment.streams import Stream, stream_seed
 from grownn_hpo.spec import Arm, configured, legs_of
 from grownn_hpo.store.arm import Configuration
-from grownn_hpo.store.attempts import Committed, Measured, claim_attempt, commit_result, committed, intact_checkpoint
-from grownn_hpo.store.boundary import (
-    Boundary,
-    Origin,
-    best_boundary,
-    delete_boundaries,
-    terms_sha256,
-    write_boundary,
-)
+from grownn_hpo.store.attempts import Committed, Measured, claim_attempt
+from grownn_hpo.store.boundary import Boundary, Origin, best_boundary, terms_sha256, write_boundary
 from grownn_hpo.store.checkpoint import packed, read_checkpoint, unpacked, write_checkpoint
-from grownn_hpo.store.commit import STORAGE_ERRORS
 from grownn_hpo.store.curve import Tick, append_point, append_tick, begin_curve, curve_text, read_curve
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status
@@ -49,63 +29,8 @@ from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status
 MOST_EVALUATORS = 8
 
 
-class Stream(StrEnum):
-    """The random streams of a segment."""
-
-    INITIALISATION = "initialisation"
-    ENVIRONMENTS = "environments"
-    EVALUATION = "evaluation"
-    ACTIONS = "actions"
-    MINIBATCHES = "minibatches"
-
-
-class Verdict(StrEnum):
-    """What an attempt tells its driver; what it found out is in the store."""
-
-    COMMITTED = "committed"
-    PARENT_LOST = "parent lost"
-    STORAGE_FAILED = "storage failed"
-
-
 class GrowthError(Exception):
     """Growing changed the function that the network computes: a defect of this program, never of the configuration."""
-
-
-def stream_seed(study_seed: int, seed: int, rung: int, stream: Stream, leg: int = 1) -> int:
-    """The seed of a random stream in a leg (counted from 1), 0 to 2^63 - 1."""
-    text = f"{study_seed}/{seed}/{rung}/{stream}" + (f"/{leg}" if leg > 1 else "")
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def attempt(payload: str, beat: Callable[[], None]) -> str:
-    """An attempt process's entry: the driver's job in, a verdict out. `beat` is called whenever training gets on."""
-    job = json.loads(payload)
-    arm, segment = Arm.model_validate_json(job["arm"]), Segment(**job["segment"])
-    folder = ArmFolder(Path(job["folder"]))
-    detail = ""
-    try:
-        verdict = run_segment(arm, job["configuration"], segment, folder, beat)
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        verdict, detail = Verdict.STORAGE_FAILED, f"{error.strerror}: {error.filename or folder.root}"
-    return json.dumps({"verdict": verdict, "detail": detail})
-
-
-def run_segment(
-    arm: Arm, configuration: Configuration, segment: Segment, folder: ArmFolder, beat: Callable[[], None]
-) -> Verdict:
-    """Train `configuration` on one rung and seed, from the checkpoint of the rung below, and commit what came of it."""
-    if committed(folder, segment) is not None:  # an orphan was faster, or a dispatcher delivered the job twice
-        return Verdict.COMMITTED
-    parent = None if segment.parent is None else committed(folder, segment.parent)
-    if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
-        return Verdict.PARENT_LOST
-    run = SegmentRun(arm, configuration, segment, folder, parent, beat)
-    result = run.train()
-    commit_result(run.attempt, result, run.measured())
-    delete_boundaries(folder, segment)
-    return Verdict.COMMITTED
 
 
 class SegmentRun:

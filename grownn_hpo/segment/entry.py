@@ -1,0 +1,56 @@
+"""The way in: from the driver's job to a committed result, and a verdict for the driver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from grownn_hpo.segment.run import SegmentRun
+from grownn_hpo.spec import Arm
+from grownn_hpo.store.arm import Configuration
+from grownn_hpo.store.attempts import commit_result, committed, intact_checkpoint
+from grownn_hpo.store.boundary import delete_boundaries
+from grownn_hpo.store.commit import STORAGE_ERRORS
+from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.trial import Segment
+
+
+class Verdict(StrEnum):
+    """What an attempt tells its driver; what it found out is in the store."""
+
+    COMMITTED = "committed"
+    PARENT_LOST = "parent lost"
+    STORAGE_FAILED = "storage failed"
+
+
+def attempt(payload: str, beat: Callable[[], None]) -> str:
+    """An attempt process's entry: the driver's job in, a verdict out. `beat` is called whenever training gets on."""
+    job = json.loads(payload)
+    arm, segment = Arm.model_validate_json(job["arm"]), Segment(**job["segment"])
+    folder = ArmFolder(Path(job["folder"]))
+    detail = ""
+    try:
+        verdict = run_segment(arm, job["configuration"], segment, folder, beat)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        verdict, detail = Verdict.STORAGE_FAILED, f"{error.strerror}: {error.filename or folder.root}"
+    return json.dumps({"verdict": verdict, "detail": detail})
+
+
+def run_segment(
+    arm: Arm, configuration: Configuration, segment: Segment, folder: ArmFolder, beat: Callable[[], None]
+) -> Verdict:
+    """Train `configuration` on one rung and seed, from the checkpoint of the rung below, and commit what came of it."""
+    if committed(folder, segment) is not None:  # an orphan was faster, or a dispatcher delivered the job twice
+        return Verdict.COMMITTED
+    parent = None if segment.parent is None else committed(folder, segment.parent)
+    if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
+        return Verdict.PARENT_LOST
+    run = SegmentRun(arm, configuration, segment, folder, parent, beat)
+    result = run.train()
+    commit_result(run.attempt, result, run.measured())
+    delete_boundaries(folder, segment)
+    return Verdict.COMMITTED

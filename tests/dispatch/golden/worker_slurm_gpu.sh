@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+
+#SBATCH -J grownn-worker-demo-12345678
+#SBATCH -p gpu
+#SBATCH -n 1
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=16384M
+#SBATCH -t 04:00:00
+#SBATCH --output="/home/ada/results/demo/slurm/worker-%j.log"
+#SBATCH --no-requeue
+#SBATCH --gres=gpu:1
+umask 077
+/shared/venv/bin/python -P -m grownn_hpo.dispatch.node tls://DRIVER:PORT --name grownn-NUMBER --nthreads 1 --memory-limit 4.00GiB --death-timeout 60 --local-directory "${TMPDIR:-/tmp}" --nworkers 4 --no-dashboard --protocol tls:// --tls-ca-file FILE --tls-cert FILE --tls-key FILE

@@ -71,14 +71,18 @@ def drive_arms(
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; the second ends the process at once, which harms nothing."""
+    """Set on the first SIGINT or SIGTERM; one more SIGINT ends the process at once, which harms nothing.
+
+    One more SIGTERM does not: `scancel` sends it to every process of a job, and the job's script hands it on to us.
+    """
     stop = threading.Event()
 
     def asked(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if stop.is_set() and number == signal.SIGINT:
             os._exit(STOPPED)
-        stop.set()
-        print("\nstopping; once more to stop at once", file=sys.stderr)
+        if not stop.is_set():
+            stop.set()
+            print("\nstopping; Ctrl-C to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Slurm:
-    """A running cluster of the nodes n1 and n2. Partition `cpu` gives one CPU of each, `gpu` two CPUs and two GPUs."""
+    """A running cluster of the nodes n1 and n2. Partition `cpu` gives one CPU of each, `gpu` four CPUs and two GPUs."""
 
     conf: Path
     keeper: psutil.Process

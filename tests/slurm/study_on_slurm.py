@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -170,8 +169,3 @@ class Study:
 
 def since(moment: float) -> str:
     return f"{time.monotonic() - moment:.1f} s"
-
-
-def quoted(*words: object) -> str:
-    """A line of shell as an item of a profile's list."""
-    return "'" + shlex.join(map(str, words)).replace("'", "''") + "'"

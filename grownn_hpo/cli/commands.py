@@ -67,7 +67,7 @@ def run(
     site = driving.site_of(workers, cluster)
     loaded = load_study(study, set_ or [])
     chosen = choose_arms(loaded, arm or [])
-    site.check(chosen, loaded.file)
+    site.check(chosen, loaded.file, results / loaded.name)
     opened = open_study(loaded, chosen, results, site.slots, site.has_gpus)
     for each in opened:  # what was there already must stand in the environment it was begun in
         open_path(each.folder.root)
@@ -101,7 +101,7 @@ def extend(
     from grownn_hpo.driver.arms import extend_arm, open_path
 
     site, opened = driving.site_of(workers, cluster), open_path(path)
-    site.check([each.arm for each in opened], str(path))
+    site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     driving.drive_arms(tuple(extend_arm(each, trials) for each in opened), site, path)
 
 

@@ -41,11 +41,14 @@ def drive_arms(
     opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool = False, summary: bool = True
 ) -> None:
     """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
-    site.check([each.arm for each in opened], str(path))
+    site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     cluster = f" --cluster {site.file}" if site.profile is not None else ""
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
+        for run in runs:
+            if run.taken_from:
+                console.print(f"{run.folder.root}: took the lease of {run.taken_from}", soft_wrap=True)
 
         def statuses() -> list[ArmStatus]:
             return [arm_status(run.folder, run.arm, run.ledger, dict(run.brackets), dict(run.outcomes)) for run in runs]
@@ -71,18 +74,16 @@ def drive_arms(
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; one more SIGINT ends the process at once, which harms nothing.
-
-    One more SIGTERM does not: `scancel` sends it to every process of a job, and the job's script hands it on to us.
-    """
+    """Set on the first SIGINT or SIGTERM; a second SIGINT ends the process at once, which harms nothing."""
     stop = threading.Event()
 
     def asked(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            os._exit(STOPPED)
-        if not stop.is_set():
-            stop.set()
-            print("\nstopping; Ctrl-C to stop at once", file=sys.stderr)
+        if stop.is_set():
+            if number == signal.SIGINT:
+                os._exit(STOPPED)
+            return  # Slurm and the job's own shell may both send TERM, and mean one stop
+        stop.set()
+        print("\nstopping; once more to stop at once", file=sys.stderr)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -26,7 +26,7 @@ def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -
     """Retrain the incumbent in the file at `path` on fresh seeds, and print how it does."""
     incumbent = read_incumbent(path)
     fresh = parse_seeds(seeds)
-    site.check([incumbent.arm], str(path))
+    site.check([incumbent.arm], str(path), results / incumbent.arm.study)
     opened = open_evaluation(incumbent, fresh, results)
     open_path(opened.folder.root)
     arm = opened.arm

@@ -150,7 +150,7 @@ def _totals(found: StudyEstimate, profile: SlurmProfile | None) -> Iterator[str]
 def _forecast(forecast: Forecast, profile: SlurmProfile | None) -> str:
     total, slots = forecast.total, forecast.slots
     told = f"{total.segments:,} segments, {_core_time(total.seconds)} of core time"
-    told += f", {duration(forecast.wall_seconds)} on {slots} slots (busy {forecast.busy:.0%})"
+    told += f", {duration(forecast.wall_seconds)} on {slots} slot{'s' * (slots > 1)} (busy {forecast.busy:.0%})"
     if profile is not None:
         gpus = f" with {profile.gpus} GPUs each" if profile.gpus else ""
         told += f", {worker_jobs(forecast, profile)} worker jobs{gpus}"

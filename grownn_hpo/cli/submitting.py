@@ -29,7 +29,7 @@ def submit(
     if not dry_run:  # a script can be looked at where there is no Slurm
         # Its interface the driver needs where it will run, not here.
         site = Site(profile.slots, profile=profile.model_copy(update={"interface": None}), file=str(cluster))
-        site.check(arms, study.file)
+        site.check(arms, study.file, results / study.name)
     opened = find_study(study, arms, results, profile.slots, profile.gpus > 0)
     folder = results.absolute() / study.name
     name = job_name(study.name, folder)

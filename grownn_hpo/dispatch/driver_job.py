@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from grownn_hpo.dispatch.squeue import outside
+from grownn_hpo.dispatch.job_script import output, outside
 from grownn_hpo.errors import GrowNNError, InputError, Stopped
 from grownn_hpo.spec.cluster import SlurmProfile
 
@@ -71,18 +71,14 @@ def driver_script(profile: SlurmProfile, name: str, folder: Path, start_in: Path
 
     The driver gets a TERM 300 s before the walltime (a quarter of it, if that is shorter; Slurm may be a minute early),
     and a KILL if it has not ended after four fifths of that. The job is requeued if this ended the driver with exit
-    code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's
-    path cannot be written in a script.
+    code 3, or by a signal; else it ends with the driver's exit code. Raises InputError if the log's path cannot be
+    written in a script.
     """
-    if not str(folder).isprintable() or {"'", "\\"} & set(str(folder)):
-        rule = "no log in it can be named to Slurm, for its name holds ' or \\ or a control character; choose another"
-        raise InputError(f"--results {str(folder.parent)!r}: {rule}")
-    log = log_file(Path(str(folder).replace("%", "%%")), "%j")
     asks = profile.driver
     notice = min(NOTICE_SECONDS, asks.walltime_seconds // 4)
     directives = [
         f"--job-name={name}",
-        f"--output={shlex.quote(str(log))}",
+        output(log_file(folder, "").parent, "driver-%j.log"),
         "--open-mode=append",
         "--requeue",
         f"--signal=B:USR1@{notice}",

@@ -6,7 +6,6 @@ import getpass
 import math
 import re
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 _ANSWER_SECONDS = 60
@@ -65,15 +64,6 @@ def read_queue(text: str) -> dict[str, Queued]:
             raise QueueSilent(f"squeue: printed {line!r}, which is not {_FORMAT}") from None
         found[job_id] = Queued(job_id, state, _seconds(left), node, reason)
     return found
-
-
-def outside(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without what an enclosing Slurm job, or options of `sbatch` in variables, would lay over ours."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(("SLURM", "SBATCH_")) or name == "SLURM_CONF"
-    }
 
 
 def _seconds(left: str) -> float:

@@ -14,7 +14,7 @@ import dask
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed.core import Status
 
-from grownn_hpo.dispatch.squeue import outside
+from grownn_hpo.dispatch.job_script import output, outside
 from grownn_hpo.spec.cluster import SlurmProfile
 
 DEATH_SECONDS = 60
@@ -50,8 +50,7 @@ def job_arguments(profile: SlurmProfile, label: str, logs: Path) -> dict[str, An
     before = ["umask 077", *profile.before]
     if profile.scratch is not None:
         before += [f'export TMPDIR="{profile.scratch}"', 'mkdir -p "$TMPDIR"']
-    # In quotes, and without what sbatch would take for a job's number.
-    directives = [f'--output="{str(logs).replace("%", "%%")}/worker-%j.log"', "--no-requeue"]
+    directives = [output(logs, "worker-%j.log"), "--no-requeue"]
     if profile.gpus:
         directives.append(f"--gres=gpu:{profile.gpus}")
     return {

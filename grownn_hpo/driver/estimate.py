@@ -81,7 +81,10 @@ class RungEstimate:
 
 @dataclass(frozen=True, slots=True)
 class ArmEstimate:
-    """One arm, alone on all slots: from its beginning, and from where it stands (the same while it has not begun)."""
+    """One arm, alone on all slots: from its beginning, and from where it stands (the same while it has not begun).
+
+    `rungs` are those that the budget reaches.
+    """
 
     arm: Arm
     begun: bool
@@ -144,6 +147,7 @@ class _Known:
         self.ledger = read_ledger(opened.folder) if self.begun else Ledger()
         self.brackets = read_brackets(opened.folder) if self.begun else {}
         self.ladder = Ladder.of(opened.arm)
+        self.reached = [rung for rung in range(1, self.ladder.rungs + 1) if self.ladder.slots(1, rung)]
 
     @cached_property
     def rates(self) -> Mapping[int, RungRates]:
@@ -161,13 +165,13 @@ class _Known:
         return min(self.rates, key=lambda measured: (abs(measured - rung), measured), default=None)
 
     def to_rehearse(self) -> list[Stage]:
-        missing = [rung for rung in range(1, self.ladder.rungs + 1) if rung not in self.rates]
+        missing = [rung for rung in self.reached if rung not in self.rates]
         beside = {near for rung in missing if (near := self.measured_near(rung)) is not None}
         return [Stage(self.arm, rung, self.samples) for rung in sorted({*missing, *beside})]
 
     def durations(self, rehearsed: Rehearsed) -> dict[int, Durations]:
-        """By rung (from 1)."""
-        return {rung: self._durations(rung, rehearsed) for rung in range(1, self.ladder.rungs + 1)}
+        """By rung (from 1), for those that the budget reaches."""
+        return {rung: self._durations(rung, rehearsed) for rung in self.reached}
 
     def source(self, rung: int) -> Source:
         if rung in self.rates:
@@ -217,8 +221,8 @@ def _arm_estimate(
 ) -> ArmEstimate:
     arm = known.arm
     rungs = []
-    for number, rung in enumerate(arm.rungs, 1):
-        took = durations[number]
+    for number, took in durations.items():
+        rung = arm.rungs[number - 1]
         legs = legs_of(arm, number, {})
         size, memory = _size(known, number, rehearsed)
         rungs.append(

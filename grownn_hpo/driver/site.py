@@ -25,6 +25,7 @@ from grownn_hpo.dispatch import (
     open_dispatcher,
     open_slurm,
 )
+from grownn_hpo.dispatch.job_script import output
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.run import ArmRun, preload
 from grownn_hpo.environment import environment
@@ -55,8 +56,8 @@ class Site:
     def has_gpus(self) -> bool:
         return NVIDIA_DRIVER.exists() if self.profile is None else self.profile.gpus > 0
 
-    def check(self, arms: Sequence[Arm], study: str) -> None:
-        """InputError where these arms, from the file `study`, cannot be trained here. Changes nothing."""
+    def check(self, arms: Sequence[Arm], study: str, folder: Path) -> None:
+        """InputError where these arms, from the file `study`, cannot be trained here into `folder`. Changes nothing."""
         self.check_devices(arms, study)
         if self.profile is not None:
             for program in ("sbatch", "squeue", "scancel"):
@@ -66,6 +67,7 @@ class Site:
             from grownn_hpo.dispatch.slurm import check_interface
 
             check_interface(self.profile, self.file)
+            output(folder.absolute() / "slurm", "")
 
     def check_devices(self, arms: Sequence[Arm], study: str) -> None:
         """InputError where these arms, from the file `study`, need GPUs and there are none."""

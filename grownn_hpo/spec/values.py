@@ -18,6 +18,8 @@ Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+RESERVED_NAMES = ("report", "slurm")
+
 # f(f(x)) = f(x): only behind these is an identity layer invisible (Chen et al. 2016, Net2Net, section 2.2).
 IDEMPOTENT_ACTIVATIONS = ("relu", "hardtanh")
 Activation = Literal["relu", "hardtanh", "tanh", "gelu", "silu"]
@@ -170,6 +172,9 @@ class Arm(Value):
 
     @model_validator(mode="after")
     def _rules_across_keys(self) -> Arm:
+        if self.name in RESERVED_NAMES:
+            rule = f"an arm cannot be called so: beside the arms' folders lie {' and '.join(RESERVED_NAMES)}"
+            raise RuleBroken("name", self.name, rule)
         if len(set(self.seeds)) != len(self.seeds):
             raise RuleBroken("seeds", list(self.seeds), "a seed may stand here only once")
         for i, rung in enumerate(self.rungs):

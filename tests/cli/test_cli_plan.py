@@ -67,34 +67,33 @@ def test_people_are_told_the_same(grownn: Grownn, tiny: Path, profile: Path) -> 
 
 
 def test_a_study_that_has_run_tells_its_own_times(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=4").returncode == 0
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")}
-    partly = planned(grownn("plan", tiny, "--workers", 1, "--set", "search.trials=4", "--json"))
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "results").rglob("*")} == files
-    (arm,) = partly["arms"]
+    results, few = tmp_path / "results", ("--set", "search.trials=4")
+    assert grownn("run", tiny, "--workers", 0, *few).returncode == 0
+    files = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    done = grownn("plan", tiny, "--workers", 1, *few, "--json")
+    assert "rehears" not in done.stderr
+    plan = planned(done)
+    (arm,) = plan["arms"]
     assert arm["begun"]
-    # Three trials on the first rung and one on the second are done; the third was never reached.
-    assert [rung["source"] for rung in arm["rungs"]] == ["measured", "measured", "scaled"]
-    assert [rung["segments"] for rung in arm["rungs"]] == [6, 2, 0]
-    assert partly["left"]["segments"] == 0
-    assert partly["left"]["wall_hours"] == 0
-    assert partly["whole"]["wall_hours"] > 0
+    assert [(rung["segments"], rung["source"]) for rung in arm["rungs"]] == [(6, "measured"), (2, "measured")]
+    assert plan["left"]["segments"] == plan["left"]["wall_hours"] == 0
+    assert plan["whole"]["wall_hours"] > plan["whole"]["core_hours"] > 0  # it waits for a suggestion
     took = [
-        json.loads(path.read_text())["measured"]["seconds"]
-        for path in (tmp_path / "results/tiny/grown-3/segments").rglob("r1/*/result.json")
+        json.loads(path.read_text())["measured"]["seconds"] for path in results.rglob("segments/*/*/r1/*/result.json")
     ]
+    assert len(took) == 6
     assert arm["rungs"][0]["seconds"] == pytest.approx(sum(took) / len(took))
 
-
-def test_what_is_left_of_a_study_that_was_extended(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    assert grownn("run", tiny, "--workers", 0).returncode == 0
-    recorded = tmp_path / "results/tiny/grown-3/study.yaml"
-    recorded.write_text(recorded.read_text().replace("trials: 12", "trials: 18"))  # as `extend` does, without running
-    done = grownn("plan", tiny, "--workers", 2, "--set", "search.trials=18")
-    assert done.returncode == 0, done.stderr
-    assert "rehears" not in done.stderr
-    assert "In all: 36 segments" in done.stdout
-    assert "Left:   12 segments" in done.stdout
+    recorded = results / "tiny/grown-3/study.yaml"
+    recorded.write_text(recorded.read_text().replace("trials: 4", "trials: 12"))  # what `extend` does first
+    longer = grownn("plan", tiny, "--workers", 2)
+    assert longer.returncode == 0, longer.stderr
+    assert "In all: 24 segments" in longer.stdout
+    assert "Left:   16 segments" in longer.stdout
+    sources = [line.split()[-1] for line in longer.stdout.splitlines() if line.strip().startswith(("1 ", "2 ", "3 "))]
+    assert sources == ["measured", "measured", "scaled"]
+    now = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    assert {path for path in now if now[path] != files.get(path)} == {recorded}
 
 
 def test_input_that_run_refuses_is_refused(grownn: Grownn, tiny: Path, profile: Path, tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from grownn_hpo.dispatch.driver_job import (
     job_is_there,
     job_name,
     log_file,
-    outside,
     submit_script,
 )
+from grownn_hpo.dispatch.job_script import outside
 from grownn_hpo.errors import GrowNNError, InputError
 from grownn_hpo.spec.cluster import Allocation, SlurmProfile
 

@@ -195,16 +195,16 @@ class TestCheck:
     def refused(self, site: Site, study: Study, device: str = "cpu") -> str:
         arms = [arm.model_copy(update={"device": device}) for arm in study.arms]
         with pytest.raises(InputError) as refused:
-            site.check(arms, "tiny.yaml")
+            site.check(arms, "tiny.yaml", Path("results/tiny"))
         assert refused.value.exit_code == 2
         return str(refused.value)
 
     @pytest.mark.usefixtures("login_node")
     def test_a_login_node_will_do(self, study: Study) -> None:
         for site in (LOGIN_NODE, with_profile(interface="lo")):
-            site.check(study.arms, "tiny.yaml")
+            site.check(study.arms, "tiny.yaml", Path("results/tiny"))
         cuda = [arm.model_copy(update={"device": "cuda"}) for arm in study.arms]
-        with_profile(gpus=1).check(cuda, "tiny.yaml")
+        with_profile(gpus=1).check(cuda, "tiny.yaml", Path("results/tiny"))
 
     @pytest.mark.usefixtures("login_node")
     def test_a_study_for_gpus_needs_a_profile_with_some(self, study: Study) -> None:
@@ -221,10 +221,10 @@ class TestCheck:
         assert self.refused(here, study, "cuda").startswith(
             "tiny.yaml: device = 'cuda': this machine has no NVIDIA driver"
         )
-        here.check([arm.model_copy(update={"device": "cpu"}) for arm in study.arms], "tiny.yaml")
+        here.check([arm.model_copy(update={"device": "cpu"}) for arm in study.arms], "tiny.yaml", Path("results/tiny"))
         (tmp_path / "version").touch()
         assert here.has_gpus
-        here.check([arm.model_copy(update={"device": "cuda"}) for arm in study.arms], "tiny.yaml")
+        here.check([arm.model_copy(update={"device": "cuda"}) for arm in study.arms], "tiny.yaml", Path("results/tiny"))
         assert not LOGIN_NODE.has_gpus  # what this machine has says nothing of the nodes
 
     @pytest.mark.parametrize("program", PROGRAMS)

@@ -7,7 +7,7 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=6452M
 #SBATCH -t 2-00:00:00
-#SBATCH --output="/home/ada/my 100%% results/%%j/demo/slurm/worker-%j.log"
+#SBATCH --output='/home/ada/my 100%% results/%%j/demo/slurm/worker-%j.log'
 #SBATCH --no-requeue
 #SBATCH --gres=gpu:2
 #SBATCH --constraint=icelake

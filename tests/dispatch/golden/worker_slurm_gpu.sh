@@ -6,7 +6,7 @@
 #SBATCH --cpus-per-task=4
 #SBATCH --mem=16384M
 #SBATCH -t 04:00:00
-#SBATCH --output="/home/ada/results/demo/slurm/worker-%j.log"
+#SBATCH --output=/home/ada/results/demo/slurm/worker-%j.log
 #SBATCH --no-requeue
 #SBATCH --gres=gpu:1
 umask 077

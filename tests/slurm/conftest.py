@@ -73,3 +73,10 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
             lines = path.read_text(errors="replace").splitlines()
             report.sections.append((path.name, "\n".join(lines[-LOG_LINES:])))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured: the lines that passed tests printed, which xdist would swallow."""
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and (printed := report.capstdout.strip()):
+            terminalreporter.write_line(printed)

@@ -116,7 +116,8 @@ class Slurm:
                         self.resume(node)
             return set(states.values()) == {"idle"} and not self.jobs() and not self.processes()
 
-        wait(idle, 60, lambda: f"not idle: {self.nodes()}, {self.jobs()}, {self.processes()}")
+        # A node that did not answer for a while is asked again every 100 s.
+        wait(idle, 150, lambda: f"not idle: {self.nodes()}, {self.jobs()}, {self.processes()}")
 
 
 def wait(condition: Callable[[], object], seconds: float, otherwise: Callable[[], str] | str) -> float:

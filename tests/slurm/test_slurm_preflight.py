@@ -29,6 +29,7 @@ def test_other_versions_on_the_node(study: Study) -> None:
     assert f"torch is 1.0 there and {torch.__version__.partition('+')[0]}" in said
 
 
+@pytest.mark.slow
 def test_an_interpreter_that_is_not_there(study: Study) -> None:
     study.profile("python: /opt/nowhere/bin/python", at_most=1)
     said = stopped(study)

@@ -92,6 +92,7 @@ def test_a_cancelled_job_is_replaced(study: Study, first_bracket: str) -> None:
     study.nothing_left()
 
 
+@pytest.mark.slow
 def test_a_lost_nodes_segments_go_elsewhere(study: Study, first_bracket: str) -> None:
     study.halt()
     with study.driven() as driver:

@@ -9,7 +9,8 @@ from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, r
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
 from grownn_hpo.store.arm import Bracket, read_arm, read_brackets
-from grownn_hpo.store.curve import Tick, read_ticks
+from grownn_hpo.store.boundary import boundary_reached
+from grownn_hpo.store.curve import read_ticks
 from grownn_hpo.store.ledger import Ledger, read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Outcome, Segment, Status, Trial, outcomes_of
@@ -124,12 +125,13 @@ def _running(folder: ArmFolder, arm: Arm, needed: Iterable[Segment]) -> Iterable
             continue
         ticks = read_ticks(attempt)
         start = arm.env_steps_before(segment.rung)
-        first = ticks[0] if len(ticks) > 1 else Tick(start, 0.0, None)  # the first rollout has the start-up in it
-        spent = ticks[-1].seconds - first.seconds if ticks else 0.0
-        speed = (ticks[-1].env_steps - first.env_steps) / spent if spent > 0 else None
+        # From the first tick on: before it lie the start-up, and whatever an earlier attempt had trained.
+        spent = ticks[-1].seconds - ticks[0].seconds if ticks else 0.0
+        speed = (ticks[-1].env_steps - ticks[0].env_steps) / spent if spent > 0 else None
+        reached = ticks[-1].env_steps if ticks else boundary_reached(folder, segment) or start
         yield Running(
             segment=segment,
-            env_steps=ticks[-1].env_steps - start if ticks else 0,
+            env_steps=reached - start,
             of_env_steps=arm.rungs[segment.rung - 1].env_steps,
             env_steps_per_second=speed,
             mean_return=ticks[-1].mean_return if ticks else None,

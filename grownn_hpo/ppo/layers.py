@@ -77,7 +77,7 @@ def _tanh(x: Tensor, y: Tensor) -> None:
 
 
 # The derivatives are autograd's own kernels, told where to write.
-ACTIVATIONS: dict[type[nn.Module], Activation] = {
+BY_HAND: dict[type[nn.Module], Activation] = {
     nn.ReLU: Activation(
         lambda x, y: torch.clamp(x, min=0, out=y),
         lambda g, y, out: _aten.threshold_backward.grad_input(g, y, 0, grad_input=out),
@@ -128,7 +128,7 @@ class Chain:
         self._layers: list[Layer] = [
             LinearLayer(module, rows, gradients)
             if isinstance(module, nn.Linear)
-            else ActivationLayer(ACTIVATIONS[type(module)])
+            else ActivationLayer(BY_HAND[type(module)])
             for module in modules
             if not isinstance(module, nn.Identity)
         ]

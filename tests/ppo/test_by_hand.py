@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grownn_hpo.morphism import deepen
-from grownn_hpo.ppo import agent_state, new_agent
+from grownn_hpo.ppo import Diverged, agent_state, new_agent
 from grownn_hpo.ppo.adam import Trained
 from grownn_hpo.ppo.by_hand import by_hand
 from grownn_hpo.ppo.map_by_hand import MapRows, _groups
@@ -193,6 +193,19 @@ def test_cells_that_change_sides_in_mid_training_are_trained_as_in_the_plain_for
         assert_alike(plain, fast, 1e-10)
     # Three characters at first; cells that varied have moments of their own ever after.
     assert groups == [3, 3, 3, 3, 0, 19, 24]
+
+
+@pytest.mark.parametrize("case", [MAP, ANT])
+def test_divergence_leaves_the_agent_where_the_last_good_step_did(case):
+    batch = case.transitions(40, 0)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
+    batch[4][order[20]] = 1e200  # in the second minibatch; its square overflows
+    plain, fast = case.agent(), case.agent()
+    for agent, run in ((plain, plainly), (fast, lambda agent, batch, *how: by_hand(agent, *batch, *how))):
+        with pytest.raises(Diverged, match="loss"):
+            run(agent, batch, case.ppo, torch.Generator().manual_seed(3))
+    assert {state["step"].item() for state in fast.optimizer.state.values()} == {1.0}
+    assert_alike(plain, fast, 1e-10)
 
 
 def test_cells_are_of_one_group_only_if_character_and_all_moments_agree():

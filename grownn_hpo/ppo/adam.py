@@ -15,6 +15,8 @@ from torch.optim import Adam
 
 # In bytes. Where a gradient lies decides which kernel runs, and so the last bits.
 _ALIGNMENT = 64
+# Products summed in single precision: in a longer sum small ones would be lost beside what is there already.
+_SUMMED = 2**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Descent:
         for its in trained:
             starts.append(starts[-1] + -(-its.values.numel() * size // _ALIGNMENT) * _ALIGNMENT // size)
         self._flat = torch.zeros(starts[-1], dtype=trained[0].values.dtype)
+        self._parts = torch.split(self._flat, _SUMMED)
         self._gradients = [
             self._flat[start : start + its.values.numel()].view(its.values.shape)
             for start, its in zip(starts[:-1], trained, strict=True)
@@ -66,7 +69,7 @@ class Descent:
 
     def squared_norm(self) -> float:
         """Of all gradients together."""
-        return torch.dot(self._flat, self._flat).item()
+        return sum(torch.dot(part, part).item() for part in self._parts)
 
     def step(self, norm: float, largest: float) -> None:
         """One step, with all gradients scaled so that their `norm` is `largest` where it was more."""

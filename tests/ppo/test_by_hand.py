@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from grownn_hpo.morphism import deepen
 from grownn_hpo.ppo import Diverged, agent_state, new_agent
-from grownn_hpo.ppo.adam import Trained
+from grownn_hpo.ppo.adam import Descent, Trained
 from grownn_hpo.ppo.by_hand import by_hand
 from grownn_hpo.ppo.map_by_hand import MapRows, _groups
 from grownn_hpo.ppo.update import by_autograd
@@ -206,6 +206,18 @@ def test_divergence_leaves_the_agent_where_the_last_good_step_did(case):
             run(agent, batch, case.ppo, torch.Generator().manual_seed(3))
     assert {state["step"].item() for state in fast.optimizer.state.values()} == {1.0}
     assert_alike(plain, fast, 1e-10)
+
+
+def test_the_norm_of_very_many_gradients_is_not_rounded_away():
+    layer = torch.nn.Linear(2000, 1000)
+    optimizer = torch.optim.Adam(layer.parameters())
+    with torch.no_grad():
+        descent = Descent(optimizer, [Trained.of(optimizer, parameter) for parameter in layer.parameters()])
+        gradient = descent.gradient_of[layer.weight]
+        gradient.normal_(generator=torch.Generator().manual_seed(0)).mul_(1e-4)
+        gradient[0] *= 1e4  # most of the norm comes first
+    expected = gradient.double().square().sum().item()
+    assert descent.squared_norm() == pytest.approx(expected, rel=2e-6)
 
 
 def test_cells_are_of_one_group_only_if_character_and_all_moments_agree():

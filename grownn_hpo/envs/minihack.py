@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
+from grownn_hpo.envs.levels import compiled_once
 from grownn_hpo.envs.room import Room, is_room
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.spec import Characters, Discrete, Spaces
@@ -67,7 +68,8 @@ class MiniHackEnv:
         limit = chosen.pop("max_episode_steps", None)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise InputError(Fault("", "task.kwargs.max_episode_steps", limit, "must be a whole number, at least 1"))
-        self._env = catalogue.make(env, chosen, **_OURS)
+        with compiled_once():
+            self._env = catalogue.make(env, chosen, **_OURS)
         self._game = self._env.unwrapped
         if limit is not None:
             # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.

@@ -123,12 +123,35 @@ def test_the_descriptions_matter_where_objects_lie() -> None:
     assert differ
 
 
+def data_file(game: Any) -> bytes:
+    """What NetHack reads its levels from."""
+    return Path(game.nethack._vardir, "nhdat").read_bytes()
+
+
+def test_a_level_is_compiled_once_and_is_the_registered_environments() -> None:
+    rooms = ["MiniHack-Room-Random-10x10-v0", "MiniHack-Room-Trap-5x5-v0"]
+    for _ in range(2):
+        for room in rooms:
+            ours, plain = MiniHackEnv(room, {}), gymnasium.make(room)
+            assert data_file(ours._game) == data_file(plain.unwrapped)
+            # Where MiniHack compiles: the second time it did not.
+            folder = Path(ours._game.nethack._vardir, "lib")
+            assert Path(plain.unwrapped.nethack._vardir, "lib").exists()  # type: ignore[attr-defined]
+            ours.close()
+            plain.close()  # type: ignore[no-untyped-call]
+    assert not folder.exists()
+    games = [MiniHackEnv(room, {}) for room in rooms]
+    assert data_file(games[0]._game) != data_file(games[1]._game)
+    for game in games:
+        game.close()
+
+
 def level(env: str) -> tuple[str, Any]:
     """The level's description as the game compiled it, and the game."""
-    ours = MiniHackEnv(env, {})
-    text = Path(ours._game.nethack._vardir, "mylevel.des").read_text()
-    ours.close()
-    return text, ours._game
+    plain: Any = gymnasium.make(env)
+    text = Path(plain.unwrapped.nethack._vardir, "mylevel.des").read_text()
+    plain.close()
+    return text, plain.unwrapped
 
 
 def test_10x10_rooms_are_5x5_rooms_but_for_their_size() -> None:

@@ -25,6 +25,7 @@ from grownn_hpo.spec import Characters, Discrete, Spaces
 with warnings.catch_warnings():
     # minihack 1.0.2 finds its own folder with pkg_resources; setuptools is pinned below the release that drops it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    from minihack.base import MH_NETHACKOPTIONS
     from minihack.envs import register
 
 # One monster and one trap, as in the 5x5 rooms (15x15 has 3 and 15): so they stand in the MiniHack that the paper's
@@ -40,6 +41,10 @@ ROOMS_10X10: dict[str, dict[str, Any]] = {
 
 # These decide what the agent sees and that an episode depends on its seed alone.
 _OURS: dict[str, Any] = {"observation_keys": ("chars",), "fix_moon_phase": True}
+
+# MiniHack's own for a game without a pet, but that one which is over shows none of six screens that nobody reads.
+_DISCLOSE = {"disclose:+i +a +v +g +c +o": "disclose:-i -a -v -g -c -o"}
+_ROOM_OPTIONS = (*(_DISCLOSE.get(option, option) for option in MH_NETHACKOPTIONS), "pettype:none")
 
 
 def register_rooms() -> None:
@@ -68,13 +73,15 @@ class MiniHackEnv:
         limit = chosen.pop("max_episode_steps", None)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise InputError(Fault("", "task.kwargs.max_episode_steps", limit, "must be a whole number, at least 1"))
+        room = is_room(env) and not chosen
+        fixed = _OURS | ({"options": _ROOM_OPTIONS} if room else {})
         with compiled_once():
-            self._env = catalogue.make(env, chosen, **_OURS)
+            self._env = catalogue.make(env, chosen, **fixed)
         self._game = self._env.unwrapped
         if limit is not None:
             # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.
             self._game._max_episode_steps = limit
-        self._room = Room(env, self._game) if is_room(env) and not chosen else None
+        self._room = Room(env, self._game) if room else None
         seen, acted = self._env.observation_space, self._env.action_space
         if not (isinstance(seen, gymnasium.spaces.Dict) and isinstance(acted, gymnasium.spaces.Discrete)):
             self._env.close()

@@ -28,9 +28,9 @@ check: $(DEVELOPED)
 kills: $(DEVELOPED)
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
 
-# On a real Slurm of two nodes; as root, with Debian's slurm-wlm and munge.
+# On two real Slurms of two nodes each; as root, with Debian's slurm-wlm and munge.
 slurm: $(DEVELOPED)
-	GROWNN_SLURM=required $(BIN)/pytest -s -m 'slow or not slow' tests/slurm
+	GROWNN_SLURM=required $(BIN)/pytest -n 2 --dist worksteal -m 'slow or not slow' tests/slurm
 
 # Benchmarks.
 large-arm: $(DEVELOPED)

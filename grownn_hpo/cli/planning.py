@@ -10,10 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from grownn_hpo.driver.advice import duration, warnings, worker_jobs
 from grownn_hpo.driver.arms import choose_arms, find_study
-from grownn_hpo.driver.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate, estimate
-from grownn_hpo.driver.forecast import Forecast
+from grownn_hpo.driver.planning.advice import duration, warnings, worker_jobs
+from grownn_hpo.driver.planning.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate, estimate
+from grownn_hpo.driver.planning.forecast import Forecast
 from grownn_hpo.driver.site import Site
 from grownn_hpo.spec.cluster import SlurmProfile
 from grownn_hpo.spec.study import load_study

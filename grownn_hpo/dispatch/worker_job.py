@@ -12,6 +12,7 @@ from typing import Any
 
 import dask
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+from distributed.core import Status
 
 from grownn_hpo.dispatch.job_script import output, outside
 from grownn_hpo.spec.cluster import SlurmProfile
@@ -82,6 +83,14 @@ def worker_job_name(label: str) -> str:
 
 class _WorkerJob(SLURMJob):  # type: ignore[misc]
     """A worker job, asked for without what an enclosing job's environment would tell `sbatch`."""
+
+    async def start(self) -> None:
+        """Ask Slurm for it; raises RuntimeError, with what `sbatch` says, if it is refused."""
+        try:
+            await super().start()
+        except BaseException:
+            self.status = Status.failed  # else the cluster could never be closed: it waits for what has begun
+            raise
 
     async def _submit_job(self, script_filename: str) -> Any:
         return await self._call(["sbatch", "--parsable", script_filename], env=outside(os.environ))

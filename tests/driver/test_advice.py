@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from grownn_hpo.driver.advice import duration, warnings, worker_jobs
 from grownn_hpo.driver.arms import OpenArm
-from grownn_hpo.driver.estimate import ArmEstimate, Fuller, RungEstimate, Source, StudyEstimate
-from grownn_hpo.driver.forecast import Course, Forecast, Work, forecast
+from grownn_hpo.driver.planning.advice import duration, warnings, worker_jobs
+from grownn_hpo.driver.planning.estimate import ArmEstimate, Fuller, RungEstimate, Source, StudyEstimate
+from grownn_hpo.driver.planning.forecast import Course, Forecast, Work, forecast
 from grownn_hpo.driver.site import NVIDIA_DRIVER, Site
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.cluster import Jobs, SlurmProfile

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grownn_hpo.driver.effort import Effort, Timing, between, costs
+from grownn_hpo.driver.planning.effort import Effort, Timing, between, costs
 from grownn_hpo.spec import Evaluation, PPOSettings
 
 seconds = st.floats(1e-6, 1e-1)

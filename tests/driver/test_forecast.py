@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grownn_hpo.driver.forecast import Course, Forecast, forecast
+from grownn_hpo.driver.planning.forecast import Course, Forecast, forecast
 from grownn_hpo.search.ladder import Ladder, plan
 from grownn_hpo.trial import Outcome, Segment, Status, Trial
 

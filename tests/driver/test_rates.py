@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from grownn_hpo.driver import rates
-from grownn_hpo.driver.rates import read_rates
+from grownn_hpo.driver.planning import rates
+from grownn_hpo.driver.planning.rates import read_rates
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Measured, claim_attempt, commit_result

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 import two_nodes
 from slurm_client import Slurm, started
+from study_on_slurm import HALTING, Study
 
 LOG_LINES = 40
 
@@ -46,6 +50,20 @@ def slurm(cluster: Slurm) -> Iterator[Slurm]:
     cluster.clear()
 
 
+@pytest.fixture(scope="session")
+def first_bracket(undisturbed: str) -> str:
+    """Of the undisturbed run's table, the rows of its first bracket: the table of a study that has no other."""
+    header, *lines = undisturbed.splitlines(keepends=True)
+    rows = csv.DictReader(io.StringIO(undisturbed))
+    return header + "".join(line for line, row in zip(lines, rows, strict=True) if row["bracket"] == "1")
+
+
+@pytest.fixture
+def study(slurm: Slurm, tmp_path: Path) -> Study:
+    """One bracket, whose attempts can be held in mid-segment."""
+    return Study(slurm, tmp_path, HALTING)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where a test fails, what the daemons last wrote stands in its report: their files go with the cluster."""
@@ -55,3 +73,10 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
             lines = path.read_text(errors="replace").splitlines()
             report.sections.append((path.name, "\n".join(lines[-LOG_LINES:])))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was measured: the lines that passed tests printed, which xdist would swallow."""
+    for report in terminalreporter.getreports("passed"):
+        if report.when == "call" and (printed := report.capstdout.strip()):
+            terminalreporter.write_line(printed)

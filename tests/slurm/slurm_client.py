@@ -29,7 +29,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Slurm:
-    """A running cluster of the nodes n1 and n2. Partition `cpu` gives one CPU of each, `gpu` two CPUs and two GPUs."""
+    """A running cluster of the nodes n1 and n2. Partition `cpu` gives one CPU of each, `gpu` four CPUs and two GPUs."""
 
     conf: Path
     keeper: psutil.Process
@@ -95,6 +95,10 @@ class Slurm:
                     found.append(process)
         return found
 
+    def daemon(self, node: str) -> psutil.Process:
+        """The node's slurmd, by which alone Slurm reaches its jobs."""
+        return next(d for d in self.keeper.children() if d.name() == "slurmd" and d.cmdline()[-1] == node)
+
     def clear(self) -> None:
         """Ends every job and process of one, and brings both nodes back to idle."""
 
@@ -112,7 +116,8 @@ class Slurm:
                         self.resume(node)
             return set(states.values()) == {"idle"} and not self.jobs() and not self.processes()
 
-        wait(idle, 60, lambda: f"not idle: {self.nodes()}, {self.jobs()}, {self.processes()}")
+        # A node that did not answer for a while is asked again every 100 s.
+        wait(idle, 150, lambda: f"not idle: {self.nodes()}, {self.jobs()}, {self.processes()}")
 
 
 def wait(condition: Callable[[], object], seconds: float, otherwise: Callable[[], str] | str) -> float:

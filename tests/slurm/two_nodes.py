@@ -34,8 +34,8 @@ AWAITED = {*STOPPING, signal.SIGCHLD}
 # What is not here has Slurm's default, KillWait (30 s) for one. What differs from a usual site:
 # - cred_expire (default 120 s): so long a requeued job waits before it may start again.
 # - sched_interval (60 s), bf_interval (30 s): how soon the scheduler looks again at jobs that could not start at once.
-# - Nodes take all they declare (config_overrides): two CPUs of which partition `cpu` gives one, and GPUs that are names
-#   only. Their numbers in CUDA_VISIBLE_DEVICES come from the files' names; Slurm wants those to be devices.
+# - Nodes take all they declare (config_overrides): four CPUs, of which partition `cpu` gives one, and GPUs that are
+#   names only. Their numbers in CUDA_VISIBLE_DEVICES come from the files' names; Slurm wants those to be devices.
 # - Without cgroups nothing holds a job's processes but their descent from it (linuxproc), and no limit on memory.
 CONF = """\
 ClusterName=two-nodes
@@ -64,7 +64,7 @@ SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=1000
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 GresTypes=gpu
-NodeName=DEFAULT CPUs=2 RealMemory=4000 Gres=gpu:2
+NodeName=DEFAULT CPUs=4 RealMemory=4000 Gres=gpu:2
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]}
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]}
 PartitionName=DEFAULT Nodes=ALL MaxTime=UNLIMITED DefaultTime=UNLIMITED State=UP

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from grownn_hpo.dispatch import Died, Dispatcher, Ending, Inline, Job, Lost, OutOfMemory, Raised, Returned, Stalled
-from grownn_hpo.driver.effort import Effort, Timing, between, costs
+from grownn_hpo.driver.planning.effort import Effort, Timing, between, costs
 from grownn_hpo.driver.run import preload
 from grownn_hpo.driver.site import NVIDIA_DRIVER
 from grownn_hpo.errors import GrowNNError

@@ -9,10 +9,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from grownn_hpo.driver.arms import OpenArm
-from grownn_hpo.driver.effort import Effort
-from grownn_hpo.driver.forecast import Course, Forecast, Work, forecast
-from grownn_hpo.driver.rates import RungRates, read_rates
-from grownn_hpo.driver.rehearsals import Rehearsed, Stage, rehearse
+from grownn_hpo.driver.planning.effort import Effort
+from grownn_hpo.driver.planning.forecast import Course, Forecast, Work, forecast
+from grownn_hpo.driver.planning.rates import RungRates, read_rates
+from grownn_hpo.driver.planning.rehearsals import Rehearsed, Stage, rehearse
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.search.space import Plain, all_configurations, read_space
 from grownn_hpo.search.suggest import Basis, suggest

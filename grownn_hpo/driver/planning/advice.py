@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from grownn_hpo.driver.arms import OpenArm
-from grownn_hpo.driver.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate
-from grownn_hpo.driver.forecast import Forecast
+from grownn_hpo.driver.planning.estimate import ArmEstimate, RungEstimate, Source, StudyEstimate
+from grownn_hpo.driver.planning.forecast import Forecast
 from grownn_hpo.driver.site import NVIDIA_DRIVER, Site
 from grownn_hpo.environment import changes, environment
 from grownn_hpo.spec.cluster import SlurmProfile

@@ -92,7 +92,9 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
                 return pace
             if stop.is_set():
                 under_way = len(dispatcher.running())
-                raise Stopped(f"stopped with {under_way} segments under way; they begin anew when the study goes on")
+                raise Stopped(
+                    f"stopped with {under_way} segments under way; each goes on from its last boundary, or begins anew"
+                )
             endings = dispatcher.wait(0.1 if asked else 1.0)
             for line in dispatcher.news():
                 tell(line)

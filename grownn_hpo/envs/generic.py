@@ -64,13 +64,14 @@ class GymnasiumEnv:
 def _to_vector(space: gym_spaces.Box | gym_spaces.Discrete) -> Callable[[Any], NDArray[np.float32]]:
     """Turns the space's observations into vectors; those of a Box in float32 stay where they are."""
     if isinstance(space, gym_spaces.Discrete):
-        one_hot, start = np.eye(int(space.n), dtype=np.float32), int(space.start)
+        size, start = int(space.n), int(space.start)
 
-        def hot(observation: Any) -> NDArray[np.float32]:
-            row: NDArray[np.float32] = one_hot[int(observation) - start]
-            return row
+        def one_hot(observation: Any) -> NDArray[np.float32]:
+            vector = np.zeros(size, np.float32)
+            vector[int(observation) - start] = 1
+            return vector
 
-        return hot
+        return one_hot
 
     def flat(observation: Any) -> NDArray[np.float32]:
         seen = np.asarray(observation)

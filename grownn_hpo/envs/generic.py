@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces as gym_spaces
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
+from grownn_hpo.envs.mujoco import lean_step
 from grownn_hpo.spec import Continuous, Discrete, Spaces, Vector
 
 
@@ -25,48 +28,85 @@ class GymnasiumEnv:
     def __init__(self, env: str, kwargs: Mapping[str, Any]) -> None:
         self._env = catalogue.make(env, kwargs)
         try:
-            self._seen = _numeric(env, "observation", self._env.observation_space)
-            self._acted = _numeric(env, "action", self._env.action_space)
+            seen = _numeric(env, "observation", self._env.observation_space)
+            acted = _numeric(env, "action", self._env.action_space)
         except BaseException:
             self._env.close()
             raise
-        self.spaces = Spaces(_observation(self._seen), _action(self._acted))
+        self.spaces = Spaces(_observation(seen), _action(acted))
+        self._vector, self._native = _to_vector(seen), _to_native(acted)
+        bare, self._limit = _unwrapped(self._env)
+        self._step = lean_step(bare, kwargs) or bare.step
+        self._elapsed = 0
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.float32]:
+        self._elapsed = 0
         # 31 bits: what every environment takes, those in C that keep it in an int too.
         observation, _ = self._env.reset(seed=int(seeds.generate_state(1)[0] >> 1))
         return self._vector(observation)
 
     def step(self, action: NDArray[Any]) -> Transition:
-        observation, reward, terminated, truncated, info = self._env.step(self._native(action))
+        observation, reward, terminated, truncated, info = self._step(self._native(action))
+        self._elapsed += 1
         success = info.get("is_success")
         return Transition(
             self._vector(observation),
             float(reward),
             bool(terminated),
-            bool(truncated),
+            bool(truncated) or self._elapsed >= self._limit,
             None if success is None else bool(success),
         )
 
     def close(self) -> None:
         self._env.close()
 
-    def _vector(self, observation: Any) -> NDArray[np.float32]:
-        if isinstance(self._seen, gym_spaces.Discrete):
-            one_hot = np.zeros(int(self._seen.n), np.float32)
-            one_hot[int(observation) - int(self._seen.start)] = 1
-            return one_hot
-        with np.errstate(over="ignore"):
-            return np.asarray(observation).astype(np.float32).reshape(-1)
 
-    def _native(self, action: NDArray[Any]) -> Any:
-        if isinstance(self._acted, gym_spaces.Discrete):
-            return int(action) + int(self._acted.start)
-        box = self._acted
-        native = np.minimum(np.maximum(action.reshape(box.shape), box.low), box.high)  # np.clip takes thrice as long
-        if box.dtype is not None and box.dtype.kind in "iu":
-            native = np.rint(native)
-        return native.astype(box.dtype)
+def _to_vector(space: gym_spaces.Box | gym_spaces.Discrete) -> Callable[[Any], NDArray[np.float32]]:
+    """Turns the space's observations into vectors; those of a Box in float32 stay where they are."""
+    if isinstance(space, gym_spaces.Discrete):
+        size, start = int(space.n), int(space.start)
+
+        def one_hot(observation: Any) -> NDArray[np.float32]:
+            vector = np.zeros(size, np.float32)
+            vector[int(observation) - start] = 1
+            return vector
+
+        return one_hot
+
+    def flat(observation: Any) -> NDArray[np.float32]:
+        seen = np.asarray(observation)
+        if seen.dtype != np.float32:
+            with np.errstate(over="ignore"):
+                seen = seen.astype(np.float32)
+        return seen.reshape(-1)
+
+    return flat
+
+
+def _to_native(space: gym_spaces.Box | gym_spaces.Discrete) -> Callable[[NDArray[Any]], Any]:
+    """Turns actions into the space's own, clipped to its bounds."""
+    if isinstance(space, gym_spaces.Discrete):
+        start = int(space.start)
+        return lambda action: int(action) + start
+    shape, low, high, dtype = space.shape, space.low, space.high, np.dtype(space.dtype)
+
+    def clipped(action: NDArray[Any]) -> NDArray[Any]:
+        native = np.minimum(np.maximum(action.reshape(shape), low), high)  # np.clip takes thrice as long
+        whole = np.rint(native) if dtype.kind in "iu" else native
+        typed: NDArray[Any] = whole.astype(dtype, copy=False)
+        return typed
+
+    return clipped
+
+
+def _unwrapped(env: Any) -> tuple[Any, float]:
+    """The environment below the two wrappers that `gymnasium.make` adds, and the env steps that they let it run.
+
+    `GymnasiumEnv` counts the steps, and `VectorEnv` knows that a reset comes first. Other wrappers stay.
+    """
+    if type(env) is TimeLimit and type(env.env) is OrderEnforcing:
+        return env.env.env, env._max_episode_steps
+    return env, math.inf
 
 
 def _numeric(env: str, which: str, space: gym_spaces.Space[Any]) -> gym_spaces.Box | gym_spaces.Discrete:

@@ -6,7 +6,6 @@ Importing this module registers the 10x10 rooms (once) and loads NLE.
 from __future__ import annotations
 
 import random
-import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +17,15 @@ from numpy.typing import NDArray
 
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
+from grownn_hpo.envs.levels import compiled_once
+from grownn_hpo.envs.room import Room, is_room
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.spec import Characters, Discrete, Spaces
 
 with warnings.catch_warnings():
     # minihack 1.0.2 finds its own folder with pkg_resources; setuptools is pinned below the release that drops it.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    from minihack.base import MH_NETHACKOPTIONS
     from minihack.envs import register
 
 # One monster and one trap, as in the 5x5 rooms (15x15 has 3 and 15): so they stand in the MiniHack that the paper's
@@ -37,14 +39,12 @@ ROOMS_10X10: dict[str, dict[str, Any]] = {
     "MiniHack-Room-Ultimate-10x10-v0": {"lit": False, "n_monster": 1, "n_trap": 1},
 }
 
-# The rooms known here. In those without contents only the hero moves, and no object can come to lie.
-_ROOM = re.compile(r"MiniHack-Room-(?:(?P<contents>Monster|Trap|Ultimate)-|Random-|Dark-)?(?:5x5|10x10|15x15)-v0")
-
-# What MiniHack's own step and reset read, and the observation.
-_READ = ("chars", "blstats", "message", "program_state", "internal")
-
 # These decide what the agent sees and that an episode depends on its seed alone.
 _OURS: dict[str, Any] = {"observation_keys": ("chars",), "fix_moon_phase": True}
+
+# MiniHack's own for a game without a pet, but that one which is over shows none of six screens that nobody reads.
+_DISCLOSE = {"disclose:+i +a +v +g +c +o": "disclose:-i -a -v -g -c -o"}
+_ROOM_OPTIONS = (*(_DISCLOSE.get(option, option) for option in MH_NETHACKOPTIONS), "pettype:none")
 
 
 def register_rooms() -> None:
@@ -73,16 +73,15 @@ class MiniHackEnv:
         limit = chosen.pop("max_episode_steps", None)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
             raise InputError(Fault("", "task.kwargs.max_episode_steps", limit, "must be a whole number, at least 1"))
-        self._env = catalogue.make(env, chosen, **_OURS)
+        room = is_room(env) and not chosen
+        fixed = _OURS | ({"options": _ROOM_OPTIONS} if room else {})
+        with compiled_once():
+            self._env = catalogue.make(env, chosen, **fixed)
         self._game = self._env.unwrapped
         if limit is not None:
             # `gymnasium.make` would keep it for a wrapper, and the game's own limit would still hold.
             self._game._max_episode_steps = limit
-        self._before: tuple[NDArray[Any], ...] | None = None
-        if (room := _ROOM.fullmatch(env)) and not chosen:
-            self._before = _penalised(self._game)
-            if room["contents"] is None:
-                _fill_only_what_is_read(self._game)
+        self._room = Room(env, self._game) if room else None
         seen, acted = self._env.observation_space, self._env.action_space
         if not (isinstance(seen, gymnasium.spaces.Dict) and isinstance(acted, gymnasium.spaces.Discrete)):
             self._env.close()
@@ -95,6 +94,8 @@ class MiniHackEnv:
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.uint8]:
         core, display, python = (int(word >> 1) for word in seeds.generate_state(3, np.uint64))
+        if self._room is not None:
+            return self._room.reset(core, display)
         self._game.seed(core, display, reseed=False)
         # Some levels are drawn by Python's global generator, at a reset and never within a step.
         outside = random.getstate()
@@ -107,8 +108,8 @@ class MiniHackEnv:
         return chars
 
     def step(self, action: NDArray[Any]) -> Transition:
-        if self._before is not None:
-            self._game.last_observation = self._before
+        if self._room is not None:
+            return self._room.step(int(action))
         observation, reward, terminated, truncated, info = self._env.step(int(action))
         return Transition(
             observation["chars"], float(reward), terminated, truncated, info["end_status"] == self._success
@@ -116,22 +117,3 @@ class MiniHackEnv:
 
     def close(self) -> None:
         self._env.close()
-
-
-def _fill_only_what_is_read(game: Any) -> None:
-    """Spare NetHack the observations that nobody reads; the descriptions of every square are the dearest.
-
-    Right only where no object can lie: describing a remembered corpse draws from the game's own random numbers.
-    """
-    buffers = game.nethack._obs_buffers
-    game.nethack._pynethack.set_buffers(**{key: buffers[key] for key in _READ})
-
-
-def _penalised(game: Any) -> tuple[NDArray[Any], ...]:
-    """What MiniHack's step must remember of the state before it: the time, of all sixteen observations.
-
-    It copies them all, twice. Given this instead, it copies `blstats`, in its place, and nothing else.
-    """
-    index: int = game._blstats_index
-    blstats: NDArray[Any] = game.nethack._obs[index]
-    return (*(np.empty(0, np.uint8),) * index, blstats)

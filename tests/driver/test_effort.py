@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from grownn_hpo.driver.planning.effort import Effort, Timing, between, costs
@@ -35,6 +35,7 @@ def test_costs_are_found_again(env_step: float, minibatch: float, row: float, ma
 
 
 @given(st.lists(st.floats(0, 10), min_size=3, max_size=3))
+@example([0.0, 0.26953125, 2.0])
 def test_noise_never_makes_a_cost_negative(measured: list[float]) -> None:
     settings = ((256, 1), (256, 10), (32, 10))
     timings = [Timing(515, *each, took) for each, took in zip(settings, measured, strict=True)]

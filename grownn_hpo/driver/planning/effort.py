@@ -75,4 +75,5 @@ def costs(few_epochs: Timing, many_epochs: Timing, small_batches: Timing) -> tup
     other = max(0.0, (small_batches.seconds - env_step * rows) / small_batches.n_epochs)
     minibatch = max(0.0, (other - epoch) / (small_batches.minibatches - many_epochs.minibatches))
     minibatch = min(minibatch, epoch / many_epochs.minibatches)
-    return env_step, minibatch, (epoch - minibatch * many_epochs.minibatches) / rows
+    # Rounding, too, can make nothing a little less than that.
+    return env_step, minibatch, max(0.0, epoch - minibatch * many_epochs.minibatches) / rows

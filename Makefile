@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check kills slurm large-arm lock wheel clean
+.PHONY: demo test check proofs kills slurm large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -25,6 +25,9 @@ check: $(DEVELOPED)
 	$(BIN)/mypy
 
 # Slower proofs, not part of `make test`.
+proofs: $(DEVELOPED)
+	$(BIN)/pytest -n 2 --dist worksteal -m slow --ignore tests/slurm --ignore tests/test_kills.py
+
 kills: $(DEVELOPED)
 	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
 

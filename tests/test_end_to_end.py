@@ -98,6 +98,9 @@ def test_damage_is_noticed_and_mended(grownn: Grownn, tiny: Path, tmp_path: Path
 
 
 def test_a_second_driver_is_refused(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+    # Rungs above the first that last for longer than this test.
+    long = tiny.read_text().replace("env_steps: 512, depth: 2", "env_steps: 5120000, depth: 2")
+    tiny.write_text(long)
     process = subprocess.Popen(
         command("run", tiny, "--workers", 1), cwd=tmp_path, env=surroundings(), stderr=subprocess.DEVNULL
     )

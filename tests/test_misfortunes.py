@@ -33,8 +33,8 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
     ("what", "limits", "told"),
     [
         ("raise", (), "RuntimeError: the cart fell off the table"),
-        ("segfault", (), "SIGSEGV"),
-        ("sleep", ("limits.stalled_seconds=3",), "no progress for"),
+        pytest.param("segfault", (), "SIGSEGV", marks=pytest.mark.slow),
+        pytest.param("sleep", ("limits.stalled_seconds=3",), "no progress for", marks=pytest.mark.slow),
         ("spin", ("limits.stalled_seconds=3",), "no progress for"),
         ("memory", ("limits.memory_gib=1",), "out of memory"),
     ],
@@ -66,7 +66,7 @@ def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_pat
     assert "the cart fell off the table" in (tmp_path / page.stdout.strip()).read_text()
 
 
-@pytest.mark.parametrize("reward", ["nan", "1e308"])
+@pytest.mark.parametrize("reward", ["nan", pytest.param("1e308", marks=pytest.mark.slow)])
 def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn, tmp_path: Path, reward: str) -> None:
     run(grownn, tmp_path, reward, 1)
     rows = list(csv.DictReader(io.StringIO(grownn("table", "results/tiny").stdout)))
@@ -77,6 +77,7 @@ def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn,
     assert diverged[0]["config"] not in {row["config"] for row in rows if row["rung"] == "2"}
 
 
+@pytest.mark.slow
 def test_a_misfortune_behind_a_boundary_costs_no_more_than_a_leg(grownn: Grownn, tmp_path: Path) -> None:
     """The table is that of a study with the same boundaries which nothing befell."""
     tables, env_steps = [], []

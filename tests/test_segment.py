@@ -84,7 +84,10 @@ def outputs_elsewhere(arm: Arm, attempt: Path, hash_seed: str) -> list[object]:
         ("room-random-10x10", "grown-4", ("network.width=64",)),
         ("ant", "grown-4", ()),
         ("demo", "grown-3", ("task.envs=5",)),
-        ("ant", "grown-8", ("ppo.normalize_observations=true", "ppo.normalize_rewards=true")),
+        pytest.param(
+            *("ant", "grown-8", ("ppo.normalize_observations=true", "ppo.normalize_rewards=true")),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_growth_leaves_real_agents_as_they_are(study: str, arm: str, more: tuple[str, ...], tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def test_a_partition_that_is_not_there(study: Study) -> None:
     assert "Slurm refuses worker jobs: sbatch: error: invalid partition specified: nowhere" in stopped(study)
 
 
+@pytest.mark.slow
 def test_a_study_for_gpus_where_none_work(study: Study) -> None:
     """Slurm grants the node's GPUs, which are names only."""
     study.profile("partition: gpu", "gpus: 1")

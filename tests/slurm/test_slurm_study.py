@@ -78,6 +78,7 @@ def refused_to_a_stranger(study: Study, addresses: list[str]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_is_replaced(study: Study, first_bracket: str) -> None:
     study.halt()
     with study.driven() as driver:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import time
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -136,15 +136,26 @@ def test_a_bracket_waits_for_its_suggestion() -> None:
 
 
 @pytest.mark.parametrize("ladder", [Ladder((10, 7, 5, 4), 2000), Ladder((1,), 2000)])
-def test_time_grows_with_the_segments_alone(ladder: Ladder) -> None:
-    def took(trials: int) -> float:
-        began = time.process_time()
-        found = forecast([Course("a", replace(ladder, trials=trials), range(5), lambda segment: 60.0)], 50)
-        assert found.total.segments == trials * 5
-        return time.process_time() - began
+def test_the_work_grows_with_the_segments_alone(ladder: Ladder) -> None:
+    """Counted in calls of functions, which no other work on the machine changes."""
 
-    short, long = min(took(250) for _ in range(3)), took(2000)
-    assert long < 30 * short  # quadratic would be 64 times as long
+    def calls(trials: int) -> int:
+        count = 0
+
+        def called(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        course = Course("a", replace(ladder, trials=trials), range(5), lambda segment: 60.0)
+        sys.setprofile(called)
+        try:
+            found = forecast([course], 50)
+        finally:
+            sys.setprofile(None)
+        assert found.total.segments == trials * 5
+        return count
+
+    assert calls(1600) < 10 * calls(200)  # eight times the segments; quadratic would be 64 times the work
 
 
 def test_what_cannot_be_played_is_refused() -> None:

@@ -48,7 +48,8 @@ from grownn_hpo.dispatch.processes import (
     adopt_orphans,
     descendants,
     end_descendants,
-    kernel_oom_kills,
+    oom_counter,
+    oom_kills,
     proportional_bytes,
     resident_bytes,
 )
@@ -94,7 +95,8 @@ def ending_of(
     """What an attempt came to.
 
     `status` as in `Died.exit_code`; `answer`, what it said itself in time; `ended_for`, why the watchdog ended it;
-    `oom_kill`, whether the kernel killed something for want of memory just then; `tail`, the end of its output.
+    `oom_kill`, whether the kernel killed something in its cgroup for want of memory just then; `tail`, the end of its
+    output.
     """
     if answer is not None:  # it had finished, whatever befell it in the instant after
         return replace(answer, output_tail=tail) if isinstance(answer, Raised) else answer
@@ -119,8 +121,8 @@ class _Watch:
         self._output = bytearray()
         self._status: int | None = None
         self._ended_for: Stalled | OutOfMemory | None = None
-        # The last count may have been read after the kill that we look for: compare with the one before.
-        self._oom_kills = deque([kernel_oom_kills()] * 2, maxlen=2)
+        self._oom_counter = oom_counter(os.getpid())
+        self._oom_kills = deque([oom_kills(self._oom_counter)], maxlen=2)
 
     def over(self, job: Job) -> Ending | None:
         """Fork the attempt and return its ending; None if the owner went away meanwhile."""
@@ -186,10 +188,11 @@ class _Watch:
                     kill_at = now + TELLING_SECONDS
                 elif self._ended_for is None and now - looked >= WATCH_SECONDS:
                     looked = now
-                    self._oom_kills.append(kernel_oom_kills())
+                    self._count_oom_kills()
                     if job.memory_gib is not None:
                         self._hold_to(job.memory_gib)
-        oom_kill = kernel_oom_kills() > self._oom_kills[0]
+        # The last count may have been read after the kill that we look for: compare with the one before.
+        oom_kill = oom_kills(self._oom_counter) > self._oom_kills[0]
         end_descendants()  # before the last of the output is read, or they could go on writing
         self._hear_output(_drain(output))
         self._hear_answer(_drain(answer))
@@ -204,6 +207,15 @@ class _Watch:
     def _hear_answer(self, chunk: bytes) -> None:
         if self._ended_for is None:  # the signal that asks where it stands may itself free it: too late
             self._answer += chunk if self._answer else chunk.lstrip(b"\n")  # beats have done their work by arriving
+
+    def _count_oom_kills(self) -> None:
+        counter = oom_counter(self._pid)
+        if self._status is not None or os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return  # one that has ended may seem to be in the root's cgroup
+        if counter != self._oom_counter:  # it was moved to another cgroup
+            self._oom_counter = counter
+            self._oom_kills.clear()
+        self._oom_kills.append(oom_kills(counter))
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 # <linux/prctl.h>
@@ -69,13 +70,45 @@ def proportional_bytes(pids: Iterable[int]) -> int:
     return total
 
 
-def kernel_oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since boot, those over a cgroup's limit included."""
+def oom_counter(pid: int) -> Path:
+    """The file in which the kernel counts what it kills for want of memory among `pid`'s memory cgroup alone.
+
+    On a shared node others' processes are killed too, and so the whole machine's counter is only the last resort.
+    """
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            for kind, counter in (("memory", "memory.oom_control"), ("", "memory.events")):
+                if kind in controllers.split(",") and kind in (mounts := _cgroup_mounts()):
+                    root, where = mounts[kind]
+                    file = Path(where, path.removeprefix(root).lstrip("/"), counter)
+                    if file.exists():
+                        return file
+    return Path("/proc/vmstat")
+
+
+def oom_kills(counter: Path) -> int:
+    """The count in a file that `oom_counter` named; 0 where it has gone."""
     with suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
+        for line in counter.read_text().splitlines():
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0
+
+
+@cache
+def _cgroup_mounts() -> dict[str, tuple[str, str]]:
+    """What part of the hierarchy is mounted where, for version 1's "memory" and, under "", version 2's."""
+    mounts = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():  # proc(5)
+        place, _, what = line.partition(" - ")
+        root, where = place.split()[3:5]
+        kind, _, options = what.split()
+        if kind == "cgroup" and "memory" in options.split(","):
+            mounts["memory"] = (root, where)
+        elif kind == "cgroup2":
+            mounts[""] = (root, where)
+    return mounts
 
 
 def end_descendants(within_seconds: float = 2.0) -> None:

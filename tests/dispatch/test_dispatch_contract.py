@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -149,6 +151,16 @@ class TestEndings:
     ) -> None:
         how = ending(dispatcher, job("fills_cgroup", {"tasks": str(small_cgroup), "mib": 300}))
         assert how == OutOfMemory("the kernel killed it for want of memory")
+
+    def test_what_the_kernel_kills_elsewhere_for_want_of_memory_is_not_this_attempts_want(
+        self, dispatcher: Dispatcher, tmp_path: Path, small_cgroup: Path
+    ) -> None:
+        pid = start_sleeper(dispatcher, tmp_path)
+        fills = "import sys, os; open(sys.argv[1], 'w').write(str(os.getpid())); bytearray(300 * 2**20)"
+        neighbour = subprocess.run([sys.executable, "-c", fills, str(small_cgroup)], check=False)
+        os.kill(pid, signal.SIGKILL)
+        assert neighbour.returncode == -signal.SIGKILL
+        assert isinstance(next_ending(dispatcher, "sleeper", within=10), Lost)
 
     @pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGTERM])
     def test_a_kill_from_outside_is_a_loss(self, dispatcher: Dispatcher, tmp_path: Path, which: signal.Signals) -> None:

@@ -48,6 +48,7 @@ from grownn_hpo.dispatch.processes import (
     adopt_orphans,
     descendants,
     end_descendants,
+    exiting,
     oom_counter,
     oom_kills,
     proportional_bytes,
@@ -210,8 +211,8 @@ class _Watch:
 
     def _count_oom_kills(self) -> None:
         counter = oom_counter(self._pid)
-        if self._status is not None or os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return  # one that has ended may seem to be in the root's cgroup
+        if exiting(self._pid):
+            return  # it may already seem to be in the root's cgroup
         if counter != self._oom_counter:  # it was moved to another cgroup
             self._oom_counter = counter
             self._oom_kills.clear()

@@ -19,6 +19,8 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
+_PF_EXITING = 0x4  # <linux/sched.h>
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
@@ -68,6 +70,15 @@ def proportional_bytes(pids: Iterable[int]) -> int:
         except (OSError, StopIteration):  # ended, a zombie, or a kernel before 4.14
             total += resident_bytes([pid])
     return total
+
+
+def exiting(pid: int) -> bool:
+    """Whether the kernel has begun to take it down, or has done."""
+    try:
+        flags = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6]
+    except OSError:
+        return True
+    return bool(int(flags) & _PF_EXITING)
 
 
 def oom_counter(pid: int) -> Path:

@@ -167,5 +167,5 @@ def fills_cgroup(payload: str, beat: Beat) -> str:
     """Enter the cgroup whose `tasks` or `cgroup.procs` file is named, and then allocate past its limit."""
     order = json.loads(payload)
     Path(order["tasks"]).write_text(str(os.getpid()))
-    time.sleep(0.5)  # the watchdog looks every 0.2 s where the attempt is
+    time.sleep(1.5)  # the watchdog looks every 0.2 s where the attempt is
     return str(len(bytearray(order["mib"] * 2**20)))

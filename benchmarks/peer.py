@@ -81,8 +81,8 @@ class LookupExtractor(OneHotExtractor):
         return F.embedding(characters, table)
 
 
-class Characters(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A stock MiniHack environment seen as its map; its first reset's seed decides every episode, its end says success."""
+class MapOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """A stock MiniHack environment seen as its map; it says whether an episode succeeded, and is drawn from a seed."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -117,7 +117,7 @@ def stock_env(env: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         import grownn_hpo.envs.minihack  # noqa: F401  (registers the 10x10 rooms)
 
         built = gymnasium.make(env, observation_keys=("chars",), fix_moon_phase=True, **kwargs)
-    return Characters(built)
+    return MapOnly(built)
 
 
 def stock_envs(env: str, kwargs: Mapping[str, Any], n: int) -> DummyVecEnv:

@@ -108,6 +108,7 @@ class ArmRun:
             ],
             rungs_env_steps=[rung.env_steps for rung in self.arm.rungs],
             surrogate=self.arm.search.surrogate,
+            begin_with_default=self.arm.search.begin_with_default,
         )
 
     def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:

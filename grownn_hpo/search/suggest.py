@@ -44,7 +44,7 @@ class Basis:
     """All that a bracket is suggested from.
 
     `count` configurations are wanted, numbered from `first_config`; those numbered up to `initial_design` come from the
-    Sobol sequence. `known` holds the configurations of all earlier brackets in the order of their numbers, also those
+    Sobol sequence, with `begin_with_default` behind the space's default configuration. `known` holds the configurations of all earlier brackets in the order of their numbers, also those
     without an outcome: none is suggested twice. `rungs_env_steps` are each rung's own env steps, lowest rung first.
     """
 
@@ -58,6 +58,7 @@ class Basis:
     observations: Sequence[Observation]
     rungs_env_steps: Sequence[int]
     surrogate: Literal["lowest", "highest", "all"]
+    begin_with_default: bool = False
 
     def ordered(self) -> list[Observation]:
         """The observations in an order that does not depend on how they came; a cost is finite or None."""
@@ -96,8 +97,10 @@ def suggest(basis: Basis) -> tuple[Plain, ...]:
                 chosen.append(plain)
 
     def design() -> Iterator[Plain]:
+        if basis.begin_with_default:
+            yield to_plain(space.get_default_configuration())
         sequence = sobol_configurations(space, _seed("initial design", basis.study_seed))
-        return map(to_plain, islice(sequence, _DRAWS))
+        yield from map(to_plain, islice(sequence, _DRAWS))
 
     take(design(), min(basis.count, basis.initial_design - basis.first_config + 1))
     if len(chosen) < basis.count and (rows := training_rows(basis, _dimensions(space))):

@@ -113,6 +113,7 @@ class Growth(Value):
 class Search(Value):
     """How configurations are chosen: `trials` in ladder order, the first `initial_design` from a Sobol sequence.
 
+    With `begin_with_default` the very first is the search space's default configuration, and counts as one of them.
     `surrogate` names the rungs the random forest learns from. `lookahead` is how far a bracket may run ahead: the
     configurations of bracket b are chosen from the outcomes of brackets up to b - lookahead.
     """
@@ -121,6 +122,7 @@ class Search(Value):
     lookahead: Positive | Literal["auto"] = 1
     surrogate: Literal["lowest", "highest", "all"] = "lowest"
     initial_design: Positive = 10
+    begin_with_default: bool = False
 
 
 class Limits(Value):

@@ -307,3 +307,13 @@ def test_smac_still_needs_its_starting_points_put_in_order() -> None:
     as_smac_does = search._get_init_points_from_previous_configs([starts[0]], 1, [(0.0, c) for c in starts])
     assert set(as_smac_does) == set(starts)
     assert as_smac_does != starts
+
+
+def test_it_begins_with_the_default_where_the_study_says_so() -> None:
+    fresh: dict[str, Any] = {"observed": 0, "bracket": 1, "count": 4}
+    plain, begun = suggest(basis(**fresh)), suggest(basis(**fresh, begin_with_default=True))
+    default = {"batch_size": 32, "ent_coef": 0.15, "learning_rate": 0.001, "n_epochs": 12}
+    assert begun == (default, *plain[:3])
+    # The model's brackets, and those that go on with the sequence, do not come back to it.
+    later: dict[str, Any] = {"bracket": 2, "first_config": 5, "observed": 0, "known": begun, "begin_with_default": True}
+    assert suggest(basis(**later, count=4))[0] == plain[3]

@@ -141,6 +141,7 @@ def arms(draw: st.DrawFn) -> Arm:
                 lookahead=counts | st.just("auto"),
                 surrogate=st.sampled_from(["lowest", "highest", "all"]),
                 initial_design=counts,
+                begin_with_default=st.booleans(),
             )
         ),
         limits=draw(st.builds(Limits, attempts=counts, memory_gib=st.none() | positive, stalled_seconds=positive)),

@@ -155,10 +155,12 @@ class _Known:
 
     @cached_property
     def samples(self) -> tuple[Plain, ...]:
-        """The first configurations of the study's own Sobol sequence, at most as many as it will try."""
+        """The first configurations of the study's own initial design, at most as many as it will try."""
         count = min(SAMPLES, self.ladder.brackets * self.ladder.configurations[0])
         arm = self.arm
-        return suggest(Basis(arm.space, arm.seed, 1, 1, count, count, (), (), (1,), "lowest"))
+        return suggest(
+            Basis(arm.space, arm.seed, 1, 1, count, count, (), (), (1,), "lowest", arm.search.begin_with_default)
+        )
 
     def measured_near(self, rung: int) -> int | None:
         """The measured rung nearest to `rung`, the lower of two; None if nothing was measured."""

@@ -44,8 +44,9 @@ class Basis:
     """All that a bracket is suggested from.
 
     `count` configurations are wanted, numbered from `first_config`; those numbered up to `initial_design` come from the
-    Sobol sequence, with `begin_with_default` behind the space's default configuration. `known` holds the configurations of all earlier brackets in the order of their numbers, also those
-    without an outcome: none is suggested twice. `rungs_env_steps` are each rung's own env steps, lowest rung first.
+    Sobol sequence, with `begin_with_default` behind the space's default configuration. `known` holds the configurations
+    of all earlier brackets in the order of their numbers, also those without an outcome: none is suggested twice.
+    `rungs_env_steps` are each rung's own env steps, lowest rung first.
     """
 
     space: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""Do the bundled settings solve their tasks? Five fresh seeds each, by the real program, from the environments' own ends.
+"""Do the bundled settings solve their tasks? Five seeds each, by the real program, by the environments' own end status.
 
 Runs the first trial of each study, which is its search space's default configuration, through `grownn run`, and reads
 `grownn table`. A success is what MiniHack itself calls one, the policy is deterministic, and the last evaluation of a
@@ -76,7 +76,8 @@ def line(aim: Aim, found: dict[str, Any]) -> str:
     return (
         f"| `{aim.study}` | {found['env_steps']:,} | {'success' if rate else 'return'} |"
         f" {show(estimate.value)} [{show(estimate.low)}, {show(estimate.high)}] |"
-        f" {', '.join(show(value) for value in sorted(found['values']))} | {show(aim.target)} | {found['minutes']:.1f} |"
+        f" {', '.join(show(value) for value in sorted(found['values']))} |"
+        f" {show(aim.target)} | {found['minutes']:.1f} |"
     )
 
 
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write solved.md to benchmarks/results")
     arguments = parser.parse_args()
     lines = [
-        "| study | env steps | last evaluation | mean over seeds [95%] | each seed | target | minutes a seed, one core |",
+        "| study | env steps | last evaluation | mean over seeds [95%] | each seed | target | minutes a seed |",
         "|---|---:|---|---:|---:|---:|---:|",
     ]
     told = {}

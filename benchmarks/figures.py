@@ -73,15 +73,15 @@ def compared(name: str, target: float | None, ours: Sequence[Rollout], theirs: S
         STEPS,
         target,
         {
-            "ours env/forward/update": shares(ours),
-            "theirs": shares(theirs),
-            "peak MiB": f"{ours[-1].peak_mib:.0f} / {theirs[-1].peak_mib:.0f}",
+            "env/forward/update": f"{shares(ours)}, theirs {shares(theirs)}",
+            "peak MiB": f"{ours[-1].peak_mib:,.0f}, theirs {theirs[-1].peak_mib:,.0f}",
+            "env steps a rollout": f"{ours[0].env_steps:,}, theirs {theirs[0].env_steps:,}",
         },
     )
 
 
 def shares(rollouts: Sequence[Rollout]) -> str:
-    """Percentages of the time in environments, in acting (and all else), and in updates."""
+    """Percentages of the time in environments, in acting with all that is left, and in updates."""
     whole = sum(r.seconds for r in rollouts)
     parts = (sum(getattr(r, part) for r in rollouts) / whole for part in ("env", "forward", "update"))
     return "/".join(f"{100 * part:.0f}" for part in parts) + "%"
@@ -102,7 +102,7 @@ def against_env(name: str, target: float | None, ours: Sequence[Rollout], limits
         *_spread(of_limits(ours, limits)[0]),
         statistics.median(r.rate for r in ours),
         statistics.median(alone),
-        f"{STEPS}; theirs: our environments alone, same actions",
+        f"{STEPS}, beside env alone",
         target,
     )
 
@@ -120,7 +120,7 @@ def depth_growth(name: str, costs: dict[int, tuple[float, float]]) -> Figure:
 
 def over_a_segment(name: str, ours: Sequence[Rollout], theirs: Sequence[Rollout]) -> list[Figure]:
     """What changes from the first to the second half of a training: the cost of an env step, and memory."""
-    long = {"over env steps": f"{sum(r.env_steps for r in ours):,} / {sum(r.env_steps for r in theirs):,}"}
+    long = {"over env steps": f"{sum(r.env_steps for r in ours):,}, theirs {sum(r.env_steps for r in theirs):,}"}
     own, other = _halves(ours), _halves(theirs)
     slower = Figure(f"{name}-cost", None, None, None, own, other, "cost of an env step, 2nd half over 1st", notes=long)
     own, other = _memory_growth(ours), _memory_growth(theirs)

@@ -16,12 +16,13 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -42,14 +43,15 @@ from benchmarks.figures import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+WRITTEN = "benchmarks/results"
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 VERSIONS = ("torch", "stable-baselines3", "gymnasium", "mujoco", "nle", "minihack", "numpy")
 NOTE = (
-    "Ours and theirs: env steps per second of one core with one torch thread. Ratio: median over pairs of rollouts"
-    " (with their updates) that took turns. Rollouts are shorter than the paper's 2048 x 5, with as many minibatches"
-    " per env step: ours 1024 x 5 (512 x 5 at depth 8 on the map), theirs 512 x 5; 256 x 5 or, at batch 64, 128 x 5 on"
-    " the map; 51 x 5 or 64 x 5 with one-hot, which takes a minute for what ours does in a second."
-    " Shares: of the time in environments, acting and update."
+    "Ours, theirs: env steps per CPU second on one core with one torch thread; theirs is Stable-Baselines3's PPO with"
+    " the same network and hyperparameters on the stock environments. Ratio: the median over pairs of rollouts, with"
+    " their updates, that took turns. Rollouts are shorter than the studies' 10,240 env steps, with as many minibatches"
+    " per env step. Of env alone: what our environments take for the same actions, as a part of what training takes;"
+    " with products: and the network's matrix products alone."
 )
 
 
@@ -62,6 +64,9 @@ class Child:
             command, cwd=ROOT, env=os.environ | ONE_THREAD, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._job = job
+
+    def ready(self) -> None:
+        """Wait until everything is built."""
         self._answer()
 
     def turn(self, actions: Path) -> Rollout:
@@ -120,6 +125,8 @@ def take(group: Group, pairs: int, device: str, core: int) -> Taken:
             name: running.enter_context(Child(**job, **common, n_steps=sizes[name].n_steps, batch=sizes[name].batch))
             for name, job in jobs.items()
         }
+        for child in children.values():
+            child.ready()
         for number in range(1 + pairs):
             for name, child in children.items():
                 if number or sizes[name].warm_up:
@@ -127,8 +134,9 @@ def take(group: Group, pairs: int, device: str, core: int) -> Taken:
                     if number:
                         taken[name].append(rollout)
             for mine, limit in zip(taken["ours"], taken["limits"], strict=True):
-                # The same actions in the same episodes, or the limit is another's.
-                assert mine.rewards == limit.rewards, f"{group.setting.name}: {mine.rewards} is not {limit.rewards}"
+                if mine.rewards != limit.rewards:  # the same actions in the same episodes, or no limit
+                    rewards = f"{limit.rewards!r} instead of {mine.rewards!r}"
+                    raise SystemExit(f"{group.setting.name}: the same actions earned {rewards}: a defect")
     return Taken(group, taken)
 
 
@@ -136,7 +144,7 @@ def figures_of(taken: Taken) -> list[Figure]:
     """A figure for each of the group's cases."""
     figures = []
     of_env, of_both = (f"{100 * statistics.median(parts):.0f}%" for parts in of_limits(taken.ours, taken.limits))
-    limits = {"ours of env alone": of_env, "of env + products": of_both}
+    limits = {"ours of env alone": of_env, "with products": of_both}
     for reading, name in taken.group.cases.items():
         figure = compared(name, TARGETS.get(name, 1.0), taken.ours, taken.theirs(reading))
         figures.append(dataclasses.replace(figure, notes=figure.notes | limits))
@@ -167,7 +175,7 @@ def environments(names: Sequence[str], pairs: int, core: int) -> list[Figure]:
 
 
 def machine(device: str) -> str:
-    """CPU, GPU where one is used, and versions."""
+    """The CPU by its name, and the GPU where one is used."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     named = models[0] if models else platform.processor() or platform.machine()
@@ -175,57 +183,70 @@ def machine(device: str) -> str:
         import torch  # the parent has no other need of it
 
         named += f", {torch.cuda.get_device_name()}"
-    return f"{named}; Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    return named
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names or parts of names; all of the form if none")
     parser.add_argument("--full", action="store_true", help="the whole grid, and what grows with depth and env steps")
     parser.add_argument("--pairs", type=int, help="of each case, instead of its own number")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both train")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="the table as markdown too")
-    asked = parser.parse_args()
+    into = f"the table too: into FILE, or one in {WRITTEN} named by the machine"
+    parser.add_argument("--write", type=Path, nargs="?", const=Path(), metavar="FILE", help=into)
+    return parser.parse_args()
+
+
+def measured(asked: argparse.Namespace, core: int, everything: list[Taken]) -> Iterator[list[Figure]]:
+    """The figures of one group after another; what was taken for them goes to `everything`."""
 
     def wanted(*names: str) -> bool:
         return not asked.cases or any(part in name for part in asked.cases for name in names)
 
-    began = time.monotonic()
-    core = max(os.sched_getaffinity(0))
-    about = machine(asked.device)
-    print(f"{about}\nload {os.getloadavg()[0]:.2f}; core {core}; device {asked.device}\n", flush=True)
-    everything: list[Taken] = []
-    figures: list[Figure] = []
-
-    def show(found: list[Figure]) -> None:
-        figures.extend(found)
-        for f in found:
-            print(f"{time.monotonic() - began:5.0f} s  {f.name}: {f.ours:.5g} against {f.theirs:.5g}", flush=True)
+    def taken(group: Group) -> Taken:
+        everything.append(take(group, asked.pairs or group.pairs, asked.device, core))
+        return everything[-1]
 
     for group in groups(asked.full):
         if wanted(*group.cases.values()):
-            everything.append(take(group, asked.pairs or group.pairs, asked.device, core))
-            show(figures_of(everything[-1]))
+            yield figures_of(taken(group))
     names = [name for name in ENV_CASES if wanted(name) and (asked.full or name in TARGETS)]
     if names and asked.device == "cpu":
-        show(environments(names, asked.pairs or 5, core))
-    show(growths_with_depth(everything))
-    if asked.full:
-        for group in LONG:
-            name = f"{group.setting.task}-segment"
-            if wanted(f"{name}-cost", f"{name}-memory"):
-                taken = take(group, group.pairs, asked.device, core)
-                everything.append(taken)
-                show(over_a_segment(name, taken.ours, taken.theirs(group.readings[0])))
+        yield environments(names, asked.pairs or 5, core)
+    yield growths_with_depth(everything)
+    for group in LONG if asked.full else ():
+        if wanted(name := f"{group.setting.task}-segment"):
+            its = taken(group)
+            yield over_a_segment(name, its.ours, its.theirs(group.readings[0]))
 
-    rows = table(figures)
+
+def main() -> None:
+    asked, began, core = arguments(), time.monotonic(), max(os.sched_getaffinity(0))
+    where = machine(asked.device)
+    versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    about = f"{where}; Python {platform.python_version()}, {versions}"
+    print(f"{about}\nload {os.getloadavg()[0]:.2f}; core {core}; device {asked.device}\n", flush=True)
+    figures: list[Figure] = []
+    everything: list[Taken] = []
+    for found in measured(asked, core, everything):
+        figures += found
+        for f in found:
+            print(f"{time.monotonic() - began:5.0f} s  {f.name}: {f.ours:.5g} against {f.theirs:.5g}", flush=True)
+    if not figures:
+        raise SystemExit(f"{' '.join(asked.cases)}: no case has such a name; --full has more of them")
+
     rollouts = [r for taken in everything for its in taken.rollouts.values() for r in its]
-    busy = sum(r.seconds for r in rollouts) / (sum(r.wall_seconds for r in rollouts) or 1.0)
-    quiet = f"The core was the benchmark's own for {100 * busy:.0f}% of the time." if rollouts else ""
-    print(f"\n{plain(rows)}\n\n{NOTE} {quiet}")
+    note = NOTE
+    if rollouts:
+        busy = sum(r.seconds for r in rollouts) / sum(r.wall_seconds for r in rollouts)
+        note += f" The core was the benchmark's own for {100 * busy:.0f}% of the time."
+    rows = table(figures)
+    print(f"\n{plain(rows)}\n\n{note}")
     if asked.write is not None:
-        asked.write.parent.mkdir(parents=True, exist_ok=True)
-        asked.write.write_text(f"{about}.\n\n{markdown(rows)}\n\n{NOTE} {quiet}\n")
+        named = "-".join(re.findall(r"[a-z0-9]+", where.lower()))
+        file = asked.write if asked.write.name else ROOT / WRITTEN / f"{named}.md"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{about}.\n\n{markdown(rows)}\n\n{note}\n")
     print(json.dumps({figure.name: figure.record for figure in figures}))
 
 

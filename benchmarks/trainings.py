@@ -66,9 +66,14 @@ class Clock:
 class Turns:
     """The conversation with the parent: waits for a rollout's turn, and tells what it took."""
 
-    def __init__(self, clock: Clock, env_steps: int) -> None:
-        self._clock, self._env_steps = clock, env_steps
+    def __init__(self, clock: Clock, env_steps: int, core: int) -> None:
+        self._clock, self._env_steps, self._core = clock, env_steps, core
         self._process = psutil.Process()
+
+    def ready(self) -> None:
+        """Everything is built, on whichever core was free; from here on there is one core."""
+        os.sched_setaffinity(0, {self._core})
+        print("ready", flush=True)
 
     def wait(self) -> dict[str, Any]:
         """Begin a rollout when told to; ends the process when there are no more."""
@@ -122,18 +127,18 @@ class Recorded:
         return step
 
 
-def ours(setting: Setting, n_steps: int, batch: int | None, device: str) -> NoReturn:
+def ours(setting: Setting, n_steps: int, batch: int | None, device: str, core: int) -> NoReturn:
     """As `segment.run` trains an agent."""
     settings = setting.settings(n_steps, batch)
     clock = Clock(device)
-    turns = Turns(clock, n_steps * ENVS)
+    turns = Turns(clock, n_steps * ENVS, core)
     # The room's `train` calls it by this name; the package shows a function of the module's own name.
     module = importlib.import_module("grownn_hpo.ppo.train")
     module.update = clock.around("update", module.update)  # type: ignore[attr-defined]
     agent = ppo.new_agent(setting.network, setting.depth, describe(setting.env, {}), settings, None, 0, device)
     with VectorEnv(setting.env, {}, ENVS, 0) as vector:
         environments = Recorded(vector, clock)
-        print("ready", flush=True)
+        turns.ready()
         told = turns.wait()
 
         def next_rollout(_: ppo.Progress) -> None:
@@ -157,14 +162,14 @@ def ours(setting: Setting, n_steps: int, batch: int | None, device: str) -> NoRe
     raise AssertionError("a training without an end has ended")
 
 
-def theirs(setting: Setting, n_steps: int, batch: int | None, device: str, reading: str | None) -> NoReturn:
+def theirs(setting: Setting, n_steps: int, batch: int | None, device: str, core: int, reading: str | None) -> NoReturn:
     """Stable-Baselines3's `learn`."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     from benchmarks.peer import build_peer
 
     clock = Clock(device)
-    turns = Turns(clock, n_steps * ENVS)
+    turns = Turns(clock, n_steps * ENVS, core)
 
     class Gate(BaseCallback):
         """Stands where one rollout's update is done and the next rollout begins."""
@@ -188,23 +193,23 @@ def theirs(setting: Setting, n_steps: int, batch: int | None, device: str, readi
     environments: Any = peer.env
     environments.unwrapped.step_wait = clock.around("env", environments.unwrapped.step_wait)
     peer.train = clock.around("update", peer.train)  # type: ignore[method-assign]
-    print("ready", flush=True)
+    turns.ready()
     peer.learn(ENDLESS, Gate())
     raise AssertionError("a training without an end has ended")
 
 
-def limits(setting: Setting, n_steps: int, batch: int | None, device: str) -> NoReturn:
-    """Our environments alone under the actions that ours took; then the rollout's matrix products alone, as `update`."""
+def limits(setting: Setting, n_steps: int, batch: int | None, device: str, core: int) -> NoReturn:
+    """Our environments alone under the actions that ours took; then, as `update`, all matrix products alone."""
     settings = setting.settings(n_steps, batch)
     clock = Clock(device)
-    turns = Turns(clock, n_steps * ENVS)
+    turns = Turns(clock, n_steps * ENVS, core)
     agent = ppo.new_agent(setting.network, setting.depth, describe(setting.env, {}), settings, None, 0, device)
     # A tenth of a rollout's minibatches tells as much as all.
     minibatches = n_steps * ENVS / settings.batch_size * settings.n_epochs / 10
     with torch.inference_mode(), VectorEnv(setting.env, {}, ENVS, 0) as vector:
         acting = forward_products(agent.network, ENVS, VARYING)
         learning = update_products(agent.network, settings.batch_size, VARYING)
-        print("ready", flush=True)
+        turns.ready()
         told = turns.wait()
         vector.reset()
         while True:
@@ -227,9 +232,8 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", r"(?s).*out of date", DeprecationWarning)
     job = json.loads(sys.argv[1])
-    os.sched_setaffinity(0, {job["core"]})
     setting = Setting(**job["setting"])
-    how = setting, job["n_steps"], job["batch"], job["device"]
+    how = setting, job["n_steps"], job["batch"], job["device"], job["core"]
     match job["side"]:
         case "ours":
             ours(*how)

@@ -8,7 +8,7 @@ per env step (the one-hot extractor's have 255 rows for 256, 65 for 64), so that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from grownn_hpo.spec import Network, PPOSettings, configured
 from grownn_hpo.spec.study import load_study
@@ -62,13 +62,14 @@ class Setting:
 
     def settings(self, n_steps: int, batch: int | None = None) -> PPOSettings:
         """With rollouts of `n_steps`, and minibatches of another size than the case's where given."""
-        chosen = {"n_steps": n_steps, "batch_size": batch or self.batch}
+        chosen: dict[str, Any] = {"n_steps": n_steps, "batch_size": batch or self.batch}
         if self.steady:
             chosen["learning_rate"] = 1e-12
         if self.task == "cartpole":
             return configured(PPOSettings(), chosen)
         arm = load_study(_STUDIES[self.task]).arms[0]
-        defaults = {h["name"]: h["default_value"] for h in arm.space["hyperparameters"]}
+        hyperparameters: Any = arm.space["hyperparameters"]
+        defaults = {its["name"]: its["default_value"] for its in hyperparameters}
         return configured(arm.ppo, defaults | chosen)
 
 

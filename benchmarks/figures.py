@@ -46,7 +46,7 @@ class Figure:
     low: float | None
     high: float | None
     ours: float
-    theirs: float | None
+    theirs: float
     unit: str
     target: float | None = None
     notes: dict[str, str] = field(default_factory=dict)
@@ -170,7 +170,5 @@ def _memory_growth(rollouts: Sequence[Rollout]) -> float:
     return (later[-1].memory_mib - later[0].memory_mib) / env_steps * 1e5
 
 
-def _number(number: float | None) -> str:
-    if number is None:
-        return ""
+def _number(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.2f}"

@@ -46,8 +46,9 @@ ROOT = Path(__file__).resolve().parents[1]
 WRITTEN = "benchmarks/results"
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 VERSIONS = ("torch", "stable-baselines3", "gymnasium", "mujoco", "nle", "minihack", "numpy")
+TIMES = {"cpu": "computing on one core with one torch thread", "cuda": "wall time, both training on the GPU"}
 NOTE = (
-    "Ours, theirs: env steps per CPU second on one core with one torch thread; theirs is Stable-Baselines3's PPO with"
+    "Ours, theirs: env steps per second of {time}; theirs is Stable-Baselines3's PPO with"
     " the same network and hyperparameters on the stock environments. Ratio: the median over pairs of rollouts, with"
     " their updates, that took turns. Rollouts are shorter than the studies' 10,240 env steps, with as many minibatches"
     " per env step. Of env alone: what our environments take for the same actions, as a part of what training takes;"
@@ -190,7 +191,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="names or parts of names; all of the form if none")
     parser.add_argument("--full", action="store_true", help="the whole grid, and what grows with depth and env steps")
-    parser.add_argument("--pairs", type=int, help="of each case, instead of its own number")
+    parser.add_argument("--pairs", type=int, help="of each case with a ratio, instead of its own number")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where both train")
     into = f"the table too: into FILE, or one in {WRITTEN} named by the machine"
     parser.add_argument("--write", type=Path, nargs="?", const=Path(), metavar="FILE", help=into)
@@ -203,20 +204,20 @@ def measured(asked: argparse.Namespace, core: int, everything: list[Taken]) -> I
     def wanted(*names: str) -> bool:
         return not asked.cases or any(part in name for part in asked.cases for name in names)
 
-    def taken(group: Group) -> Taken:
-        everything.append(take(group, asked.pairs or group.pairs, asked.device, core))
+    def taken(group: Group, pairs: int) -> Taken:
+        everything.append(take(group, pairs, asked.device, core))
         return everything[-1]
 
     for group in groups(asked.full):
         if wanted(*group.cases.values()):
-            yield figures_of(taken(group))
+            yield figures_of(taken(group, asked.pairs or group.pairs))
     names = [name for name in ENV_CASES if wanted(name) and (asked.full or name in TARGETS)]
     if names and asked.device == "cpu":
         yield environments(names, asked.pairs or 5, core)
     yield growths_with_depth(everything)
     for group in LONG if asked.full else ():
         if wanted(name := f"{group.setting.task}-segment"):
-            its = taken(group)
+            its = taken(group, group.pairs)
             yield over_a_segment(name, its.ours, its.theirs(group.readings[0]))
 
 
@@ -236,7 +237,7 @@ def main() -> None:
         raise SystemExit(f"{' '.join(asked.cases)}: no case has such a name; --full has more of them")
 
     rollouts = [r for taken in everything for its in taken.rollouts.values() for r in its]
-    note = NOTE
+    note = NOTE.format(time=TIMES[asked.device])
     if rollouts:
         busy = sum(r.seconds for r in rollouts) / sum(r.wall_seconds for r in rollouts)
         note += f" The core was the benchmark's own for {100 * busy:.0f}% of the time."

@@ -222,7 +222,7 @@ def test_ratios_are_of_the_pairs_that_took_turns() -> None:
     assert figure.met is False
     assert replace(figure, target=2.0).met
     assert figure.notes["env/forward/update"] == "20/30/50%, theirs 20/30/50%"
-    rows = figures.table([figure, figures.Figure("other", None, None, None, 1.0, None, "MiB")])
+    rows = figures.table([figure, figures.Figure("other", None, None, None, 1.0, 2.0, "MiB")])
     assert rows[1][:3] == ["case", "2.5 missed", "2.00"]
     assert len({len(row) for row in rows}) == 1
 

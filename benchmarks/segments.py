@@ -4,7 +4,7 @@ Every training is a process of its own with one torch thread on the core that al
 rollout with its update each: ours, its limits (the environments alone under the same actions, the matrix products
 alone), theirs, ours, ... What counts is the CPU time of each (on a GPU: time on the wall). The first rollout of a
 training warms up. Medians are of rollouts, ratios of pairs that took turns. Prints a table and, last, one JSON object:
-case -> ratio, ours, theirs, unit.
+case -> ratio (null where the figure is a growth), ours, theirs, unit.
 
     python -m benchmarks.segments [CASE ...] [--full] [--pairs N] [--device cpu|cuda] [--write FILE]
 """

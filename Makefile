@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check proofs kills slurm large-arm lock wheel clean
+.PHONY: demo test check proofs kills slurm bench bench-full large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -35,7 +35,14 @@ kills: $(DEVELOPED)
 slurm: $(DEVELOPED)
 	GROWNN_SLURM=required $(BIN)/pytest -n 2 --dist worksteal -m 'slow or not slow' tests/slurm
 
-# Benchmarks.
+# Benchmarks. Against Stable-Baselines3, on one core: the cases with targets, in five minutes where nothing else runs; and all
+# of them, in 25, with the table written.
+bench: $(DEVELOPED)
+	$(BIN)/python -m benchmarks.segments
+
+bench-full: $(DEVELOPED)
+	$(BIN)/python -m benchmarks.segments --full --write
+
 large-arm: $(DEVELOPED)
 	$(BIN)/python benchmarks/large_arm.py
 

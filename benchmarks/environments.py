@@ -3,34 +3,31 @@
 Both sides of a pair play the same episodes: seeds and actions are equal, and so are, by the tests, all that they show.
 CPU seconds of this process are compared (wall seconds for building, where MiniHack waits for a compiler), on the core
 that it is pinned to. Prints a line per case and, last, one JSON object: medians in microseconds per env step, or in
-milliseconds per environment built, and the median of the pairs' ratios.
+milliseconds per environment built, and the pairs' ratios: median, lowest, highest.
 
-    python benchmarks/environments.py [PAIRS]
+    python -m benchmarks.environments [CASE ...] [--pairs N] [--core N]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import gymnasium
 import numpy as np
 from numpy.random import SeedSequence
 
+from benchmarks import stock
 from grownn_hpo.envs.interface import Single
-from grownn_hpo.envs.minihack import MiniHackEnv
 from grownn_hpo.envs.opening import is_minihack, open_env
 
-PAIRS = 9
 ROOM = "MiniHack-Room-Random-10x10-v0"
 COMPASS = {(-1, 0): 0, (0, 1): 1, (1, 0): 2, (0, -1): 3, (-1, 1): 4, (1, 1): 5, (1, -1): 6, (-1, -1): 7}
 
@@ -43,8 +40,7 @@ class Stock:
 
     def __init__(self, env: str) -> None:
         self._minihack = is_minihack(env)
-        settings = {"observation_keys": ("chars",), "fix_moon_phase": True} if self._minihack else {}
-        self._env: Any = gymnasium.make(env, **settings)
+        self._env: Any = stock.make(env, {})
 
     def reset(self, seeds: SeedSequence) -> Any:
         if not self._minihack:
@@ -106,46 +102,56 @@ def to_the_stairs(generator: np.random.Generator) -> Callable[[Any], Any]:
     return act
 
 
-def pairs(env: str, episodes: list[Episode]) -> Iterator[tuple[float, float]]:
-    ours, stock = open_env(env, {}), Stock(env)
+def pairs(env: str, steps: int, act: Callable[[Any], Any]) -> Iterator[tuple[float, float]]:
+    episodes = record(env, steps, act)
+    ours, its_stock = open_env(env, {}), Stock(env)
     while True:
-        yield replayed(ours, episodes), replayed(stock, episodes)
+        yield replayed(ours, episodes), replayed(its_stock, episodes)
 
 
-def cases() -> Iterator[tuple[str, str, Iterator[tuple[float, float]]]]:
-    """Name, unit, and an endless source of pairs (ours, stock)."""
-    generator = np.random.default_rng(0)
-    micro = "us per env step"
-    yield "ant-env-random", micro, pairs("Ant-v4", record("Ant-v4", 500, lambda _: torques(generator)))
-    yield "room10-env-random", micro, pairs(ROOM, record(ROOM, 1000, lambda _: generator.integers(8)))
-    yield "room10-env-optimal", micro, pairs(ROOM, record(ROOM, 200, to_the_stairs(generator)))
-    yield (
-        "cartpole-env-random",
-        micro,
-        pairs("CartPole-v1", record("CartPole-v1", 4000, lambda _: generator.integers(2))),
-    )
-    building = ((built(lambda: MiniHackEnv(ROOM, {})), built(lambda: Stock(ROOM))) for _ in count())
-    yield "room10-build", "ms per environment", building
+def builds(env: str) -> Iterator[tuple[float, float]]:
+    while True:
+        yield built(lambda: open_env(env, {})), built(lambda: Stock(env))
 
 
-def torques(generator: np.random.Generator) -> Any:
-    return generator.uniform(-1, 1, 8).astype(np.float32)
+def torques(generator: np.random.Generator) -> Callable[[Any], Any]:
+    return lambda _: generator.uniform(-1, 1, 8).astype(np.float32)
+
+
+def choices(n: int, generator: np.random.Generator) -> Callable[[Any], Any]:
+    return lambda _: generator.integers(n)
+
+
+def cases() -> dict[str, tuple[str, Iterator[tuple[float, float]]]]:
+    """By name: the unit, and an endless source of pairs (ours, stock)."""
+    generator, micro = np.random.default_rng(0), "us per env step"
+    return {
+        "ant-env": (micro, pairs("Ant-v4", 500, torques(generator))),
+        "room10-env-random": (micro, pairs(ROOM, 1000, choices(8, generator))),
+        "room10-env-optimal": (micro, pairs(ROOM, 200, to_the_stairs(generator))),
+        "cartpole-env": (micro, pairs("CartPole-v1", 4000, choices(2, generator))),
+        "room10-build": ("ms per environment", builds(ROOM)),
+    }
 
 
 def main() -> None:
-    warnings.filterwarnings("ignore", r"(?s).*out of date", DeprecationWarning)
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="all if none is named")
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)), help="to be pinned to")
+    asked = parser.parse_args()
+    os.sched_setaffinity(0, {asked.core})
     figures = {}
-    for name, unit, source in cases():
+    known = cases()
+    for name in asked.cases or known:
+        unit, source = known[name]
         next(source)  # the first pair warms the caches of both
-        taken = [next(source) for _ in range(wanted)]
+        taken = [next(source) for _ in range(asked.pairs)]
         ours, theirs = (statistics.median(side) for side in zip(*taken, strict=True))
-        ratios = sorted(stock / own for own, stock in taken)
-        ratio = statistics.median(ratios)
-        figures[name] = {"ratio": ratio, "ours": ours, "theirs": theirs, "unit": unit}
-        print(f"{name}: {ratio:.2f}x ({ratios[0]:.2f} to {ratios[-1]:.2f}); {ours:.1f} against {theirs:.1f} {unit}")
+        ratios = sorted(its_stock / own for own, its_stock in taken)
+        ratio, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+        figures[name] = {"ratio": ratio, "low": low, "high": high, "ours": ours, "theirs": theirs, "unit": unit}
+        print(f"{name}: {ratio:.2f}x ({low:.2f} to {high:.2f}); {ours:.1f} against {theirs:.1f} {unit}", flush=True)
     print(json.dumps(figures))
 
 

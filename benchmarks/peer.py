@@ -7,7 +7,6 @@ same scheme (Stable-Baselines3's own is what our "orthogonal" follows), or copie
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from torch import Tensor, nn
 
+from benchmarks import stock
 from grownn_hpo.envs.opening import is_minihack
 from grownn_hpo.ppo import ActorCritic
 from grownn_hpo.ppo.map_features import CHARACTERS, MapFeatures
@@ -108,16 +108,9 @@ class MapOnly(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def stock_env(env: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Gymnasium's own environment; MiniHack's with only the observation that ours has, and no calendar."""
-    with warnings.catch_warnings():
-        # A study names a version on purpose: Ant-v4 is the paper's.
-        warnings.filterwarnings("ignore", r"(?s).*out of date", DeprecationWarning)
-        if not is_minihack(env):
-            return gymnasium.make(env, **kwargs)
-        import grownn_hpo.envs.minihack  # noqa: F401  (registers the 10x10 rooms)
-
-        built = gymnasium.make(env, observation_keys=("chars",), fix_moon_phase=True, **kwargs)
-    return MapOnly(built)
+    """The stock environment, with observations and actions that a policy takes."""
+    made = stock.make(env, kwargs)
+    return MapOnly(made) if is_minihack(env) else made
 
 
 def stock_envs(env: str, kwargs: Mapping[str, Any], n: int) -> DummyVecEnv:

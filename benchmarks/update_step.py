@@ -4,7 +4,9 @@ Interleaved pairs on one pinned core with one torch thread, synthetic transition
 that of an update of three epochs less that of one of a single epoch, so that an update's preparations, which real
 rollouts spread over hundreds of minibatches, do not count; they are printed beside. Under two minutes.
 
-Prints a line per case (medians) and, last, one JSON object. Arguments: names of cases to run, or parts of names.
+Prints a line per case (medians) and, last, one JSON object.
+
+    python -m benchmarks.update_step [CASE or part of a name ...]
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 
 import torch
 
+from benchmarks.products import multiply, update_products
 from grownn_hpo.ppo.agent import Agent, new_agent
 from grownn_hpo.ppo.by_hand import by_hand
 from grownn_hpo.ppo.update import by_autograd
@@ -83,21 +86,9 @@ def transitions(case: Case) -> tuple[torch.Tensor, ...]:
 
 def products(agent: Agent, case: Case) -> float:
     """Milliseconds of one minibatch's matrix products and nothing else."""
-    net, batch = agent.network, case.batch
-    shapes = [m.weight.shape for m in net.modules() if isinstance(m, torch.nn.Linear)]
-    if case.task == "room10":
-        shapes.append(torch.Size((512, net.features.channels * ROOM * ROOM)))
-    work = []
-    for place, (outputs, inputs) in enumerate(shapes):
-        x, g, w = torch.randn(batch, inputs), torch.randn(batch, outputs), torch.randn(outputs, inputs)
-        work += [(x, w.t(), torch.empty_like(g)), (g.t(), x, torch.empty_like(w))]
-        if place or case.task == "room10":  # vectors need no gradient
-            work.append((g, w, torch.empty_like(x)))
+    work, repeats = update_products(agent.network, case.batch, ROOM * ROOM), 20
     began = time.thread_time()
-    repeats = 20
-    for _ in range(repeats):
-        for a, b, out in work:
-            torch.mm(a, b, out=out)
+    multiply(work, repeats)
     return (time.thread_time() - began) / repeats * 1e3
 
 

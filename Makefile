@@ -43,6 +43,14 @@ bench: $(DEVELOPED)
 bench-full: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.segments --full --write
 
+# Does ours learn as well as Stable-Baselines3's? A quarter of an hour on two cores.
+learning: $(DEVELOPED)
+	$(BIN)/python -m benchmarks.learning --write
+
+# Do the bundled settings solve their tasks? Half an hour on two cores.
+solved: $(DEVELOPED)
+	$(BIN)/python -m benchmarks.solved --write
+
 large-arm: $(DEVELOPED)
 	$(BIN)/python benchmarks/large_arm.py
 

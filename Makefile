@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check proofs kills slurm bench bench-full large-arm lock wheel clean
+.PHONY: demo test check proofs kills slurm bench bench-full learning solved large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo

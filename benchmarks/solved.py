@@ -1,7 +1,7 @@
 """Do the bundled settings solve their tasks? Five seeds each, by the real program, by the environments' own end status.
 
 Runs the first trial of each study, which is its search space's default configuration, through `grownn run`, and reads
-`grownn table`. A success is what MiniHack itself calls one, the policy is deterministic, and the last evaluation of a
+its ledger. A success is what MiniHack itself calls one, the policy is deterministic, and the last evaluation of a
 seed has 100 episodes. Prints a line per study and, last, one JSON object. With --write, the table for the README.
 
     python -m benchmarks.solved [--study NAME]... [--workers N] [--results DIR] [--write]
@@ -44,24 +44,17 @@ AIMS = (
 )
 
 
-def grownn(*arguments: object) -> str:
-    """What the program prints; it ends this one where it fails."""
-    command = [sys.executable, "-m", "grownn_hpo", *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def solved(aim: Aim, results: Path, workers: int) -> dict[str, Any]:
     settings = ("search.trials=1", f"evaluation.episodes={EPISODES}", "evaluation.rounds=10")
     overlaid = [part for one in settings for part in ("--set", f"arms.{aim.arm}.{one}")]
-    grownn("run", aim.study, "--arm", aim.arm, "--results", results, "--workers", workers, *overlaid)
+    run = ("run", aim.study, "--arm", aim.arm, "--results", str(results), "--workers", str(workers), *overlaid)
+    subprocess.run([sys.executable, "-m", "grownn_hpo", *run], check=True)
     folder = results / aim.study / aim.arm
-    rows = json.loads(grownn("table", folder, "--format", "json"))
-    values = [float(row[aim.key]) for row in rows]
-    assert len(values) >= 5
-    entries = read_ledger(ArmFolder(folder)).entries.values()
+    entries = list(read_ledger(ArmFolder(folder)).entries.values())
+    assert len(entries) >= 5
     return {
-        "values": values,
-        "env_steps": max(int(row["env_steps"]) for row in rows),
+        "values": [float(getattr(entry.result, aim.key)) for entry in entries],
+        "env_steps": entries[0].result.env_steps,
         "minutes": float(np.median([entry.seconds for entry in entries])) / 60,
     }
 

@@ -51,7 +51,7 @@ Passes = Counter[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Counts:
-    """`injected` effects came due; committed segments that were `lost`, rows of the table that count a segment again."""
+    """How many effects came due, committed segments were lost, and rows of the table count a segment again."""
 
     injected: int = 0
     lost: int = 0
@@ -147,7 +147,7 @@ def _commits(folder: Path) -> set[Path]:
 
 
 def at_once(walk: Walk, effect: str) -> list[str]:
-    """An order for every failpoint that `effect` can be had at, each in the middle of its passes, for a single study."""
+    """An order for every failpoint that can have `effect`, each in the middle of its passes, for a single study."""
     errors = effect not in ("kill", "torn")
     return [
         f"{role}:{name}@{count // 2 + 1}={effect}"
@@ -167,8 +167,21 @@ def every_pass(walk: Walk) -> Counts:
     return counts
 
 
+def every_error(walk: Walk, effect: str) -> Counts:
+    """A study for every failpoint, where that errno is raised once, in the middle of its passes."""
+    counts = Counts()
+    for order in at_once(walk, effect):
+        found, ended = walk.disturbed(order.replace(":", "-"), [order])
+        starts = [each.returncode for each in ended]
+        assert starts in ([0], [STOPPED, 0]), ended
+        assert starts == [0] or effect not in ("EIO", "ESTALE"), ended
+        assert "Traceback" not in ended[0].stderr, ended[0].stderr
+        counts += found
+    return counts
+
+
 def every_recovery(walk: Walk, warm: Warm, folder: Path, first: str) -> Counts:
-    """A driver killed by the order `first`; from what it left, one recovery for each of its passes, killed there too."""
+    """A driver killed at the pass `first`; then, for each pass of the recovery from that, one that is killed there."""
     begun = folder / "begun"
     begun.mkdir()
     (begun / "tiny.yaml").write_text(STUDY)

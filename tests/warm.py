@@ -7,6 +7,7 @@ modules, so that the driver's process has torch here, which it does without othe
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -103,7 +104,7 @@ class Forked(subprocess.Popen[bytes]):
 
 
 def _close_all_but(kept: tuple[int, ...]) -> None:
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
+    for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
         if descriptor > 2 and descriptor not in kept:
             with suppress(OSError):
                 os.close(descriptor)
@@ -112,6 +113,8 @@ def _close_all_but(kept: tuple[int, ...]) -> None:
 def _serve() -> None:
     for module in MODULES:
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # or the first collection in each child would copy every page of the imports
     print("warm", flush=True)
     for line in sys.stdin:
         args, cwd, env = json.loads(line)
@@ -120,6 +123,7 @@ def _serve() -> None:
             _be_grownn(args, cwd, env)
         _, status = os.waitpid(pid, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
+    os._exit(0)  # nobody waits for its modules to be taken down
 
 
 def _be_grownn(args: list[str], cwd: str, env: dict[str, str]) -> NoReturn:

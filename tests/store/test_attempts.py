@@ -187,6 +187,14 @@ def test_a_damaged_checkpoint_is_noticed(folder: ArmFolder, name: str, damage: s
     assert not intact_checkpoint(parent)
 
 
+def test_a_checkpoint_that_changed_before_its_commit_is_not_committed(folder: ArmFolder) -> None:
+    attempt = claim_attempt(folder, SEGMENT)
+    (attempt / paths.CHECKPOINT).write_bytes(b"tensorS")
+    with pytest.raises(OSError, match="does not hold what was written to it"):
+        commit_result(attempt, completed(SEGMENT), MEASURED)
+    assert committed(folder, SEGMENT) is None
+
+
 def test_a_commit_without_a_checkpoint_has_none_to_start_from(folder: ArmFolder) -> None:
     attempt = claim_attempt(folder, SEGMENT)
     commit_result(attempt, replace(completed(SEGMENT), status=Status.DIVERGED, mean_return=None), None)

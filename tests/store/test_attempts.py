@@ -56,7 +56,7 @@ unfinished = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(results | unfinished)
 def test_a_commit_reads_back_exactly(result: SegmentResult) -> None:
     with tempfile.TemporaryDirectory() as name:

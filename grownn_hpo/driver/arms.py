@@ -15,10 +15,20 @@ from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters
 from grownn_hpo.spec.study import Study, differences
-from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, read_environment, record_arm, write_bracket
+from grownn_hpo.store.arm import (
+    Bracket,
+    create_arm,
+    created_arm,
+    read_arm,
+    read_brackets,
+    read_environment,
+    record_arm,
+    set_aside_damaged_brackets,
+    write_bracket,
+)
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
-from grownn_hpo.store.paths import ArmFolder, arm_folders
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder, arm_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +148,16 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     if not folder.study_file.exists():
         _refuse_unwritable(results)
         make_folder(folder.root, private=True)
-        write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
+        _write_incumbent(folder, incumbent)
         create_arm(folder, derived, environment())
+    set_aside_damaged_brackets(folder)
+    if not read_brackets(folder):  # nobody could suggest it again
+        _write_incumbent(folder, incumbent)
     return OpenArm(_recorded(folder), folder)
+
+
+def _write_incumbent(folder: ArmFolder, incumbent: Incumbent) -> None:
+    write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
 
 
 def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
@@ -159,8 +176,8 @@ def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
 def _holds_something_else(folder: ArmFolder) -> bool:
     """Whether the folder holds more than a driver leaves that was killed while it created an arm."""
     names = {path.name for path in folder.root.iterdir()} if folder.root.is_dir() else set()
-    own = (folder.environment_file.name, folder.evaluations.name)
-    return folder.root.is_symlink() or not all(name.startswith(own) for name in names)
+    own = {folder.environment_file.name, folder.evaluations.name}
+    return folder.root.is_symlink() or not all(name in own or name.endswith(TEMPORARY) for name in names)
 
 
 def _recorded(folder: ArmFolder) -> Arm:

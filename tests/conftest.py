@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fault_table import fault
 from program import TINY, Grownn, command, surroundings
+
+__all__ = ["fault"]  # a fixture for every test below
 
 # As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")

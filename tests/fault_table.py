@@ -133,6 +133,13 @@ class Fault:
         assert set(tabled.values()) | set(recorded(arm).values()) <= {1}
         assert table == expected
 
+    def tolled(self, lost: int, duplicated: int, identical: bool) -> None:
+        """Take in what was counted over many studies."""
+        self.counts["lost"] += lost
+        self.counts["duplicated"] += duplicated
+        self.counts["identical"] &= identical
+        assert (lost, duplicated, identical) == (0, 0, True)
+
     def refused(self, before: dict[str, str], folder: Path) -> None:
         """The program refused: the folder's `contents` must be what they were."""
         assert self.counts["injected"], "no fault was injected"

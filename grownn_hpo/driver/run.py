@@ -8,10 +8,13 @@ import statistics
 from collections.abc import Sequence
 from types import TracebackType
 
+from pydantic import JsonValue
+
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
 from grownn_hpo.dispatch.driver_job import job_is_there
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.losses import Losses
+from grownn_hpo.environment import changes, environment
 from grownn_hpo.envs import modules
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
@@ -20,8 +23,10 @@ from grownn_hpo.spec import Arm, legs_of
 from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
+    begin_environment,
     configurations_of,
     read_brackets,
+    read_environment,
     sweep_temporaries,
     write_bracket,
 )
@@ -58,6 +63,7 @@ class ArmRun:
         self._losses = Losses(opened.arm.boundary_env_steps)
         self._rates: dict[int, list[float]] = {}
         self._unrecorded: list[Entry] = []
+        self._accepted: tuple[str, ...] = ()
 
     def __enter__(self) -> ArmRun:
         self._lease.__enter__()
@@ -68,6 +74,7 @@ class ArmRun:
             self._file.replace(self.ledger.entries)
             self.brackets = read_brackets(self.folder)
             self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
+            self._accept_changes()
         except BaseException as error:
             self._lease.__exit__(type(error), error, error.__traceback__)
             raise
@@ -135,10 +142,24 @@ class ArmRun:
             useful_seconds=self._useful_seconds(segment),
         )
 
+    def _accept_changes(self) -> None:
+        now = environment()
+        changed = changes(read_environment(self.folder), now)
+        if self.accept_environment and changed:
+            self.begin_environment(now, None)
+            count = len(self.ledger.entries)
+            self._accepted = (f"goes on in another environment ({'; '.join(changed)}); {count} segments are kept",)
+
+    def begin_environment(self, now: dict[str, JsonValue], workers: dict[str, JsonValue] | None) -> None:
+        """Record that from here on segments are computed with these versions and CPUs, as was accepted."""
+        counting = (f"{segment}/{entry.attempt}" for segment, entry in self.ledger.entries.items())
+        begin_environment(self.folder, now, workers, counting)
+
     @property
-    def taken_from(self) -> str | None:
-        """Whose lease, left on another host, was taken, and why that was right, in words; None if there was none."""
-        return self._lease.taken_from
+    def begun_with(self) -> tuple[str, ...]:
+        """What a person should know about how this began, a line each: a lease taken, an environment accepted."""
+        taken = (f"took the lease of {self._lease.taken_from}",) if self._lease.taken_from else ()
+        return taken + self._accepted
 
     @property
     def token(self) -> str:

@@ -22,9 +22,9 @@ def main() -> None:
         print(f"grownn: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        from grownn_hpo.store.commit import STORAGE_ERRORS
+        from grownn_hpo.store.storage import STORAGE_ERRORS, failure
 
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"grownn: the storage failed: {error}; what was committed is kept: make room, and go on", file=sys.stderr)
+        print(f"grownn: {failure(error)}; then go on with the same command, or grownn resume", file=sys.stderr)
         sys.exit(Stopped.exit_code)

@@ -16,7 +16,17 @@ from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
 from grownn_hpo.spec import Arm, Characters
 from grownn_hpo.spec.study import Study, differences
-from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, read_environment, record_arm, write_bracket
+from grownn_hpo.store.arm import (
+    Bracket,
+    create_arm,
+    created_arm,
+    read_arm,
+    read_brackets,
+    read_environment,
+    record_arm,
+    set_aside_damaged_brackets,
+    write_bracket,
+)
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
@@ -139,9 +149,16 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     if not folder.study_file.exists():
         _refuse_unwritable(results)
         make_folder(folder.root, private=True)
-        write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
+        _write_incumbent(folder, incumbent)
         create_arm(folder, derived, environment())
+    set_aside_damaged_brackets(folder)
+    if not read_brackets(folder):  # nobody could suggest it again
+        _write_incumbent(folder, incumbent)
     return OpenArm(_recorded(folder), folder)
+
+
+def _write_incumbent(folder: ArmFolder, incumbent: Incumbent) -> None:
+    write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
 
 
 def extend_arms(opened: Sequence[OpenArm], trials: int) -> tuple[OpenArm, ...]:

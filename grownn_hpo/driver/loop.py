@@ -6,6 +6,7 @@ in how much is known.
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 import time
@@ -18,10 +19,12 @@ from grownn_hpo.driver.run import ArmRun
 from grownn_hpo.errors import Stopped
 from grownn_hpo.search.space import Plain
 from grownn_hpo.search.suggest import Basis, fingerprint, suggest
-from grownn_hpo.store.commit import STORAGE_ERRORS
+from grownn_hpo.store.storage import STORAGE_ERRORS, failure
 from grownn_hpo.trial import Segment
 
 Tell = Callable[[str], None]
+LATE_SECONDS = 60.0
+"""So often results that come late are looked for, and at the end; in between nothing waits for them."""
 
 
 @dataclass(slots=True)
@@ -58,7 +61,7 @@ def drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thre
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        raise Stopped(f"the storage failed: {error}") from error
+        raise Stopped(failure(error)) from error
 
 
 def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: threading.Event) -> Pace:
@@ -66,8 +69,9 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
     in_flight: dict[str, tuple[ArmRun, Segment]] = {}
     asked: dict[tuple[str, int], tuple[ArmRun, Future[Suggestion]]] = {}
     for run in runs:
-        for line in run.ledger.disagreements:
-            tell(f"WARNING {line}")
+        for path in run.damaged:
+            tell(_line(run, runs, f"WARNING {path}: a damaged bracket, put aside; it is suggested again, to the same"))
+    compared_at = -math.inf
     # SMAC thinks on a thread of its own, so that workers never wait for it with segments at hand.
     thinker = ThreadPoolExecutor(1, thread_name_prefix="search")
     try:
@@ -88,6 +92,11 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
                 pace.turnarounds.append(time.perf_counter() - ended_at)
             for run in runs:
                 run.record()
+            if complete or stop.is_set() or time.monotonic() - compared_at >= LATE_SECONDS:
+                compared_at = time.monotonic()
+                for run in runs:
+                    for line in run.late_disagreements():
+                        tell(_line(run, runs, f"WARNING {line}"))
             if complete:
                 return pace
             if stop.is_set():

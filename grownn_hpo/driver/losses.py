@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from grownn_hpo.errors import Stopped
@@ -11,6 +12,8 @@ LOST_LIMIT = 50
 """So often may a segment's attempts be ended from outside, without getting it any further, before the study stops."""
 CUT_LIMIT = 3
 """So often may they spend all the time of a worker job on that."""
+HICCUP_LIMIT = 2
+"""So often may an attempt end with an error of the storage that may pass, and the segment be tried again."""
 
 
 @dataclass(slots=True)
@@ -26,6 +29,13 @@ class Losses:
     def __init__(self, boundary_env_steps: int | None) -> None:
         self._boundary_env_steps = boundary_env_steps
         self._lost: dict[Segment, _Lost] = {}
+        self._hiccups: Counter[Segment] = Counter()
+
+    def hiccup(self, segment: Segment, detail: str) -> None:
+        """One more attempt met an error of the storage that may pass. Raises Stopped with `detail`."""
+        self._hiccups[segment] += 1
+        if self._hiccups[segment] > HICCUP_LIMIT:
+            raise Stopped(detail)
 
     def count(self, segment: Segment, reached: int, reason: str, had_all_time: bool) -> None:
         """One more attempt was lost; `reached` are the segment's env steps where the next begins. Raises Stopped."""

@@ -6,7 +6,9 @@ import itertools
 import json
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -27,13 +29,16 @@ from grownn_hpo.store.arm import (
     configurations_of,
     read_brackets,
     read_environment,
+    set_aside_damaged_brackets,
     sweep_temporaries,
     write_bracket,
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.boundary import boundary_reached
+from grownn_hpo.store.checkpoint import trained_configuration
 from grownn_hpo.store.lease import JobIsThere, Lease
-from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, late_disagreements, read_ledger
+from grownn_hpo.store.storage import STORAGE_ERRORS, failure
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 ENTRY = "grownn_hpo.segment:attempt"
@@ -64,21 +69,36 @@ class ArmRun:
         self._rates: dict[int, list[float]] = {}
         self._unrecorded: list[Entry] = []
         self._accepted: tuple[str, ...] = ()
+        self._compared: set[Path] = set()
 
     def __enter__(self) -> ArmRun:
-        self._lease.__enter__()
         try:
-            sweep_temporaries(self.folder)
-            self.ledger = read_ledger(self.folder)
-            self._file = LedgerFile(self.folder.ledger_file)
-            self._file.replace(self.ledger.entries)
-            self.brackets = read_brackets(self.folder)
-            self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
-            self._accept_changes()
-        except BaseException as error:
-            self._lease.__exit__(type(error), error, error.__traceback__)
-            raise
+            self._lease.__enter__()
+            try:
+                self._open()
+            except BaseException as error:
+                self._lease.__exit__(type(error), error, error.__traceback__)
+                raise
+        except OSError as error:
+            if error.errno not in STORAGE_ERRORS:
+                raise
+            raise Stopped(failure(error)) from error
         return self
+
+    def _open(self) -> None:
+        sweep_temporaries(self.folder)
+        self.ledger = read_ledger(self.folder)
+        self._file = LedgerFile(self.folder.ledger_file)
+        self._file.hold(self.ledger.entries)
+        self.damaged = set_aside_damaged_brackets(self.folder)
+        self.brackets = read_brackets(self.folder)
+        if self.folder.is_evaluation and not self.brackets:
+            raise GrowNNError(
+                f"{self.folder.brackets}: the incumbent's configuration, which is all that it held, is damaged or gone;"
+                " type the same `grownn evaluate` again, which writes it anew from the incumbent's file"
+            )
+        self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
+        self._accept_changes()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
@@ -118,10 +138,30 @@ class ArmRun:
         )
 
     def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:
-        """Keep what was suggested, verbatim, before anything is trained with it."""
+        """Keep what was suggested, verbatim, before anything is trained with it.
+
+        Raises GrowNNError if segments were trained already with others: this bracket's file was lost, and whatever it
+        was suggested by, it was not by this.
+        """
+        self._refuse_others(bracket, configurations)
         stored = Bracket(bracket, tuple(configurations), suggested_from)
         write_bracket(self.folder, stored)
         self.brackets[bracket] = stored
+
+    def _refuse_others(self, bracket: int, configurations: Sequence[Configuration]) -> None:
+        for number, configuration in enumerate(configurations, self.ladder.first_config(bracket)):
+            for segment in self.ledger.entries:
+                trained = trained_configuration(self.folder, segment) if segment.config == number else None
+                if trained not in (None, configuration):
+                    raise GrowNNError(
+                        f"{self.folder.bracket_file(bracket)}: was lost or damaged, and is now suggested with"
+                        f" configuration {number} = {configuration}, but {segment} was trained with {trained}."
+                        " Put the file back from a copy, or go back to the versions in environment.json"
+                    )
+
+    def late_disagreements(self) -> list[str]:
+        """How attempts that came late differ from those that count, a line each, and each of them once."""
+        return late_disagreements(self.folder, self.ledger, self._compared)
 
     def job(self, segment: Segment) -> Job:
         """What a worker is given to compute `segment`."""
@@ -187,6 +227,8 @@ class ArmRun:
 
     def settle(self, segment: Segment, ending: Ending) -> str:
         """Take in how an attempt at `segment` ended; returns a line that tells it. `record` makes it durable."""
+        if len(self.folder.attempts(segment)) > 1:
+            self.ledger.repeated.add(segment)
         match ending:
             case Returned(value):
                 return self._settle_verdict(segment, json.loads(value))
@@ -210,7 +252,7 @@ class ArmRun:
             self._file.record(self._unrecorded)
             self._unrecorded.clear()
 
-    def _settle_verdict(self, segment: Segment, value: dict[str, str]) -> str:
+    def _settle_verdict(self, segment: Segment, value: dict[str, Any]) -> str:
         match value["verdict"]:
             case "committed":
                 found = committed(self.folder, segment)
@@ -234,7 +276,10 @@ class ArmRun:
                 self._file.forget(parent)
                 return f"{parent}: its checkpoint is damaged or gone; the segment is computed again"
             case "storage failed":
-                raise Stopped(f"{self.folder.root}: the storage failed: {value['detail']}")
+                if not value["passing"]:
+                    raise Stopped(value["detail"])
+                self._losses.hiccup(segment, value["detail"])
+                return f"{segment} lost ({value['detail']}); it is tried again"
             case other:
                 raise GrowNNError(f"{segment}: an attempt returned {other!r}, which no driver knows")
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
+from grownn_hpo import failpoints
 from grownn_hpo.segment.run import SegmentRun
 from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import Configuration
 from grownn_hpo.store.attempts import commit_result, committed, intact_checkpoint
 from grownn_hpo.store.boundary import delete_boundaries
-from grownn_hpo.store.commit import STORAGE_ERRORS
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.storage import PASSING, STORAGE_ERRORS, failure
 from grownn_hpo.trial import Segment
 
 
@@ -26,18 +27,22 @@ class Verdict(StrEnum):
 
 
 def attempt(payload: str, beat: Callable[[], None]) -> str:
-    """An attempt process's entry: the driver's job in, a verdict out. `beat` is called whenever training gets on."""
+    """An attempt process's entry: the driver's job in, a verdict out. `beat` is called whenever training gets on.
+
+    The verdict is JSON: `verdict`, and of a failure of the storage `detail` in words and whether it is `passing`.
+    """
     job = json.loads(payload)
     arm, segment = Arm.model_validate_json(job["arm"]), Segment(**job["segment"])
     folder = ArmFolder(Path(job["folder"]))
-    detail = ""
+    failpoints.act_as(failpoints.Role.SEGMENT)
+    detail, passing = "", False
     try:
         verdict = run_segment(arm, job["configuration"], segment, folder, beat)
     except OSError as error:
         if error.errno not in STORAGE_ERRORS:
             raise
-        verdict, detail = Verdict.STORAGE_FAILED, f"{error.strerror}: {error.filename or folder.root}"
-    return json.dumps({"verdict": verdict, "detail": detail})
+        verdict, detail, passing = Verdict.STORAGE_FAILED, failure(error), error.errno in PASSING
+    return json.dumps({"verdict": verdict, "detail": detail, "passing": passing})
 
 
 def run_segment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -12,8 +13,9 @@ from grownn_hpo.errors import GrowNNError, InputError
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.document import read
 from grownn_hpo.spec.study import arm_document, resolve
-from grownn_hpo.store.commit import TEMPORARY, make_folder, seal, unseal, write_file
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.commit import make_folder, read_file, remove, seal, set_aside, unseal, write_file
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder
+from grownn_hpo.store.storage import PASSING
 
 Configuration = dict[str, JsonValue]
 
@@ -121,8 +123,12 @@ def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:
     try:
-        content = json.loads(folder.environment_file.read_text())
-    except (OSError, ValueError):
+        content = json.loads(read_file(folder.environment_file))
+    except ValueError:
+        return {}
+    except OSError as error:
+        if error.errno in PASSING:
+            raise  # or `record_workers` would write as little as was read
         return {}
     return content if isinstance(content, dict) else {}
 
@@ -136,18 +142,41 @@ def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
 def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
     """All brackets stored so far, by number; GrowNNError if one is not, byte for byte, what was stored."""
     found: dict[int, Bracket] = {}
-    paths = sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
-    for path in paths:
+    for path in _bracket_files(folder):
         try:
-            bracket = _BRACKET.validate_json(unseal(path.read_bytes()), strict=True)
-            if path != folder.bracket_file(bracket.bracket):
-                raise ValueError(f"it holds bracket {bracket.bracket}")
-        except ValueError as error:  # pydantic's ValidationError is one
+            bracket = _read_bracket(folder, path)
+        except ValueError as error:
             raise GrowNNError(
-                f"{path}: damaged: {error}; restore it, or delete it to have it suggested again"
+                f"{path}: damaged: {error}; restore it, or have it suggested again: grownn resume {folder.root}"
             ) from None
         found[bracket.bracket] = bracket
     return found
+
+
+def set_aside_damaged_brackets(folder: ArmFolder) -> tuple[Path, ...]:
+    """Rename every file of `brackets/` that `read_brackets` would not believe; their names from now on.
+
+    A bracket is a function of earlier outcomes, so that what is lost can be suggested again.
+    """
+    aside = []
+    for path in _bracket_files(folder):
+        try:
+            _read_bracket(folder, path)
+        except ValueError:
+            aside.append(set_aside(path))
+    return tuple(aside)
+
+
+def _bracket_files(folder: ArmFolder) -> list[Path]:
+    return sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
+
+
+def _read_bracket(folder: ArmFolder, path: Path) -> Bracket:
+    """The bracket at `path`; ValueError (pydantic's ValidationError is one) if it is not what was stored there."""
+    bracket = _BRACKET.validate_json(unseal(read_file(path)), strict=True)
+    if path != folder.bracket_file(bracket.bracket):
+        raise ValueError(f"it holds bracket {bracket.bracket}")
+    return bracket
 
 
 def configurations_of(brackets: Mapping[int, Bracket], per_bracket: int) -> dict[int, Configuration]:
@@ -163,4 +192,4 @@ def sweep_temporaries(folder: ArmFolder) -> None:
     """Remove what a killed driver left half-written at the top of the arm's folder."""
     for parent in (folder.root, folder.brackets):
         for path in parent.glob(f"*{TEMPORARY}"):
-            path.unlink(missing_ok=True)
+            remove(path)

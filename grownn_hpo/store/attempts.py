@@ -15,8 +15,19 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from grownn_hpo.store import paths
-from grownn_hpo.store.commit import file_sha256, make_folder, seal, sync_file, sync_folder, unseal, write_file
+from grownn_hpo.store.commit import (
+    claim_folder,
+    file_sha256,
+    make_folder,
+    read_file,
+    seal,
+    set_aside,
+    sync_file,
+    unseal,
+    write_file,
+)
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.storage import PASSING
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
 
@@ -75,12 +86,8 @@ def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
     first = int(taken[-1].name[1:]) + 1 if taken else 1  # never below a later one, whose place was deleted
     for number in itertools.count(first):
         attempt = parent / f"a{number}"
-        try:
-            attempt.mkdir()
-        except FileExistsError:
-            continue
-        sync_folder(parent)
-        return attempt
+        if claim_folder(attempt):
+            return attempt
     raise AssertionError("itertools.count ends")
 
 
@@ -94,10 +101,17 @@ def commit_result(attempt: Path, result: SegmentResult, measured: Measured | Non
 
 
 def read_commit(attempt: Path, segment: Segment) -> Commit | None:
-    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`."""
+    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`.
+
+    Raises OSError where the storage may have it and does not give it now: that is no reason to compute it again.
+    """
     try:
-        commit = _COMMIT.validate_json(unseal((attempt / paths.RESULT).read_bytes()), strict=True)
-    except (OSError, ValueError):  # pydantic's ValidationError is one
+        commit = _COMMIT.validate_json(unseal(read_file(attempt / paths.RESULT)), strict=True)
+    except ValueError:  # pydantic's ValidationError is one
+        return None
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return None
     return commit if commit.result.segment == segment else None
 
@@ -133,9 +147,7 @@ def intact_checkpoint(parent: Committed) -> bool:
 
 def retract(parent: Committed) -> None:
     """Take a commit back, because an artefact of it is damaged: the segment is computed again, to the same bits."""
-    damaged = parent.folder / f"{paths.RESULT}.damaged"
-    (parent.folder / paths.RESULT).replace(damaged)
-    sync_folder(parent.folder)
+    set_aside(parent.folder / paths.RESULT)
 
 
 def record_failure(folder: ArmFolder, failure: Failure) -> Path:

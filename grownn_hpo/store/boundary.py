@@ -21,7 +21,7 @@ from pydantic import JsonValue, TypeAdapter
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import committed
-from grownn_hpo.store.commit import seal, unseal, write_file
+from grownn_hpo.store.commit import read_file, remove, seal, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment
 
@@ -82,7 +82,7 @@ def write_boundary(attempt: Path, boundary: Boundary, tensors: bytes) -> None:
     record = _Record(boundary, digest, len(tensors))
     write_file(attempt / paths.boundary_record(leg), seal(_RECORD.dump_json(record, indent=1)))
     for name in (paths.boundary_record(leg - 1), paths.boundary_tensors(leg - 1)):
-        (attempt / name).unlink(missing_ok=True)
+        remove(attempt / name)
 
 
 def best_boundary(folder: ArmFolder, origin: Origin) -> tuple[Boundary, bytes] | None:
@@ -93,7 +93,7 @@ def best_boundary(folder: ArmFolder, origin: Origin) -> tuple[Boundary, bytes] |
     own = [found for found in _records(folder, origin.segment) if found[1].boundary.origin == origin]
     for attempt, record in sorted(own, key=lambda found: found[1].boundary.leg, reverse=True):
         try:
-            tensors = (attempt / paths.boundary_tensors(record.boundary.leg)).read_bytes()
+            tensors = read_file(attempt / paths.boundary_tensors(record.boundary.leg))
         except OSError:
             continue
         if hashlib.sha256(tensors).hexdigest() == record.tensors_sha256:
@@ -123,7 +123,7 @@ def delete_boundaries(folder: ArmFolder, segment: Segment) -> None:
     for attempt in folder.attempts(segment):
         for name in _names(attempt, r"(json|safetensors)"):
             with contextlib.suppress(OSError):  # the result stands; `grownn clean` deletes what stays
-                (attempt / name).unlink(missing_ok=True)
+                remove(attempt / name)
 
 
 def _records(folder: ArmFolder, segment: Segment) -> Iterator[tuple[Path, _Record]]:
@@ -131,7 +131,7 @@ def _records(folder: ArmFolder, segment: Segment) -> Iterator[tuple[Path, _Recor
     for attempt in folder.attempts(segment):
         for name in _names(attempt, "json"):
             try:
-                record = _RECORD.validate_json(unseal((attempt / name).read_bytes()), strict=True)
+                record = _RECORD.validate_json(unseal(read_file(attempt / name)), strict=True)
                 size = (attempt / paths.boundary_tensors(record.boundary.leg)).stat().st_size
             except (OSError, ValueError):  # pydantic's ValidationError is one
                 continue

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grownn_hpo.store.commit import write_file
-from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META
+from grownn_hpo.store.arm import Configuration
+from grownn_hpo.store.attempts import committed
+from grownn_hpo.store.commit import read_file, write_file
+from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META, ArmFolder
+from grownn_hpo.trial import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +29,19 @@ def write_checkpoint(attempt: Path, tensors: Mapping[str, Tensor], meta: Mapping
 
 def read_checkpoint(attempt: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
     """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder."""
-    return unpacked((attempt / CHECKPOINT).read_bytes()), json.loads((attempt / CHECKPOINT_META).read_text())
+    return unpacked(read_file(attempt / CHECKPOINT)), json.loads(read_file(attempt / CHECKPOINT_META))
+
+
+def trained_configuration(folder: ArmFolder, segment: Segment) -> Configuration | None:
+    """The configuration that a committed segment was trained with, as its checkpoint tells; None if it has none."""
+    found = committed(folder, segment)
+    if found is None or CHECKPOINT_META not in found.commit.artefacts:
+        return None
+    text = read_file(found.folder / CHECKPOINT_META)
+    if hashlib.sha256(text).hexdigest() != found.commit.artefacts[CHECKPOINT_META]:
+        return None  # it is noticed as damaged when somebody starts from it
+    configuration: Configuration = json.loads(text)["configuration"]
+    return configuration
 
 
 def packed(tensors: Mapping[str, Tensor]) -> bytes:

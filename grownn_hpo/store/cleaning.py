@@ -8,8 +8,8 @@ from pathlib import Path
 
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import committed
-from grownn_hpo.store.commit import TEMPORARY
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.commit import remove
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder
 from grownn_hpo.trial import Segment
 
 
@@ -35,7 +35,7 @@ def checkpoints_of(folder: ArmFolder, segments: Sequence[Segment]) -> tuple[Spen
 def delete_checkpoints(spent: Sequence[SpentCheckpoint]) -> None:
     """Delete them; what is gone already is passed over."""
     for checkpoint in spent:
-        checkpoint.path.unlink(missing_ok=True)
+        remove(checkpoint.path)
 
 
 def _left_behind(folder: ArmFolder) -> Iterator[Path]:

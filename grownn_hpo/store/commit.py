@@ -1,44 +1,101 @@
-"""The commit rule: a temporary name, fsync, rename, fsync of the folder. Every durable step of the program is here."""
+"""The commit rule: a temporary name, fsync, rename, fsync of the folder. Every durable step on files is here.
+
+Before each of them lies a failpoint (see `grownn_hpo.failpoints`), called after what the file is and what is done to
+it: `result.rename`. The lease and the ledger's database, which are written in place, have their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from grownn_hpo import failpoints
+from grownn_hpo.store.paths import TEMPORARY, kind_of
+from grownn_hpo.store.storage import persevering
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-TEMPORARY = ".tmp"
-"""How temporary names end; such a file is never read, and may be removed whenever no driver runs."""
-
-
-STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE))
-"""The storage's fault, not the configuration's: the study stops, and can go on once there is room."""
 
 _SEAL = ',\n "sha256": "{}"\n}}\n'
 _SEAL_LENGTH = len(_SEAL.format("0" * 64))
 
 
 def write_file(path: Path, data: bytes) -> str:
-    """Put `data` at `path` durably and all at once; returns its SHA-256. A crash leaves the old content or the new."""
+    """Put `data` at `path` durably and all at once; returns its SHA-256. A crash leaves the old content or the new.
+
+    After a passing error of the storage all of it is done anew, under another temporary name.
+    """
+    persevering(lambda: _write_once(path, data))
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    kind = kind_of(path)
     # The name is unique, so that an orphan writing the same file cannot tear this one's temporary.
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-    return hashlib.sha256(data).hexdigest()
+    with _naming(path):
+        try:
+            with temporary.open("xb") as file:
+                failpoints.meet(f"{kind}.write", path, _half(file, data))
+                file.write(data)
+                file.flush()
+                failpoints.meet(f"{kind}.fsync", path)
+                os.fsync(file.fileno())
+            failpoints.meet(f"{kind}.rename", path)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(path.parent, kind)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes at `path`; a passing error of the storage is given time to pass."""
+
+    def read() -> bytes:
+        with _naming(path):
+            failpoints.meet(f"{kind_of(path)}.read", path)
+            return path.read_bytes()
+
+    return persevering(read)
+
+
+def append(path: Path, text: str) -> None:
+    """Add to the end of a file; a process killed meanwhile leaves a torn end. `sync_file` makes it durable."""
+    data = text.encode()
+    with _naming(path), path.open("ab") as file:
+        failpoints.meet(f"{kind_of(path)}.append", path, _half(file, data))
+        file.write(data)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, if it is there. A crash may bring it back: only what does no harm may be deleted."""
+
+    def delete() -> None:
+        failpoints.meet(f"{kind_of(path)}.delete", path)
+        path.unlink(missing_ok=True)
+
+    persevering(delete)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged file a name under which nobody believes it, durably; returns that."""
+    aside = path.with_name(f"{path.name}.damaged")
+
+    def rename() -> None:
+        with _naming(path):
+            failpoints.meet(f"{kind_of(path)}.set_aside", path)
+            if path.exists() or not aside.exists():  # or else it was done, and only its success was not told
+                path.replace(aside)
+            _sync_folder(path.parent, kind_of(path))
+
+    persevering(rename)
+    return aside
 
 
 def seal(content: bytes) -> bytes:
@@ -57,22 +114,18 @@ def unseal(sealed: bytes) -> bytes:
 
 
 def sync_file(path: Path) -> str:
-    """Make a file that was appended to durable as it stands; returns its SHA-256."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make a file that was appended to durable as it stands; returns its SHA-256.
+
+    An error stands: what was appended cannot be written again from here (see `persevering`), only by another attempt.
+    """
+    with _naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            failpoints.meet(f"{kind_of(path)}.fsync", path)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     return file_sha256(path)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(path: Path, private: bool = False) -> None:
@@ -84,11 +137,59 @@ def make_folder(path: Path, private: bool = False) -> None:
         return
     topmost = path.parent.is_dir()
     make_folder(path.parent, private)
-    path.mkdir(0o700 if private and topmost else 0o777, exist_ok=True)
-    sync_folder(path.parent)
+    persevering(lambda: _create(path, "folder", 0o700 if private and topmost else 0o777, exist_ok=True))
+
+
+def claim_folder(path: Path) -> bool:
+    """Create `path`, whose parent is there, durably; False if somebody else did, or may have done."""
+    try:
+        persevering(lambda: _create(path, "attempt", 0o777, exist_ok=False))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _create(path: Path, kind: str, mode: int, exist_ok: bool) -> None:
+    with _naming(path):
+        failpoints.meet(f"{kind}.create", path)
+        path.mkdir(mode, exist_ok=exist_ok)
+        _sync_folder(path.parent, kind)
+
+
+def _sync_folder(path: Path, kind: str) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        failpoints.meet(f"{kind}.fsync_folder", path)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def digest() -> str:
+        with _naming(path), path.open("rb") as file:
+            failpoints.meet(f"{kind_of(path)}.read", path)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return persevering(digest)
+
+
+def _half(file: BinaryIO, data: bytes) -> Callable[[], None]:
+    def write() -> None:
+        file.write(data[: len(data) // 2])
+        file.flush()
+
+    return write
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have an error say of which file it speaks, which those of fsync and write do not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
+from grownn_hpo.store.commit import append
 from grownn_hpo.store.paths import CURVE, PROGRESS
 from grownn_hpo.trial import CurvePoint
 
@@ -29,12 +30,12 @@ def append_point(attempt: Path, point: CurvePoint) -> None:
     path = attempt / CURVE
     header = "" if path.exists() else ",".join(_COLUMNS) + "\n"
     row = ",".join("" if value is None else repr(value) for value in astuple(point))  # numbers alone: nothing to quote
-    _append(path, f"{header}{row}\n")
+    append(path, f"{header}{row}\n")
 
 
 def append_tick(attempt: Path, tick: Tick) -> None:
     """Add a line to the attempt's progress."""
-    _append(attempt / PROGRESS, json.dumps(asdict(tick)) + "\n")
+    append(attempt / PROGRESS, json.dumps(asdict(tick)) + "\n")
 
 
 def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
@@ -59,7 +60,7 @@ def curve_text(attempt: Path) -> str:
 def begin_curve(attempt: Path, text: str) -> None:
     """Begin the attempt's curve with what an earlier attempt's `curve_text` was, byte for byte."""
     if text:  # no file before the first point
-        (attempt / CURVE).write_text(text, encoding="utf-8")
+        append(attempt / CURVE, text)
 
 
 def read_ticks(attempt: Path) -> tuple[Tick, ...]:
@@ -79,8 +80,3 @@ def _whole_lines(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     return text.split("\n")[:-1]  # what follows the last line end is torn
-
-
-def _append(path: Path, text: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)

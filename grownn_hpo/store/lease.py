@@ -20,7 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from grownn_hpo import failpoints
 from grownn_hpo.errors import InputError
+from grownn_hpo.store.storage import persevering
 
 JobIsThere = Callable[[str, str | None], bool | None]
 """Whether Slurm still has the job of that id, of the cluster of that name; None if that cannot be told."""
@@ -60,6 +62,7 @@ class Lease:
                 self.taken_from = f"{_in_words(left)}: {self._why_gone(left)}"
             self._descriptor = descriptor
             self._write(
+                "take",
                 {
                     "host": socket.gethostname(),
                     "pid": os.getpid(),
@@ -67,7 +70,7 @@ class Lease:
                     "cluster": os.environ.get("SLURM_CLUSTER_NAME"),
                     "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                     "token": self.token,
-                }
+                },
             )
         except BaseException:  # without `__exit__`, which is never called for this one
             os.close(descriptor)
@@ -97,17 +100,24 @@ class Lease:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._descriptor is not None:
             with contextlib.suppress(OSError):  # a full disk must not hide why the study stopped
-                self._write({})
+                self._write("release", {})
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _write(self, content: dict[str, object]) -> None:
+    def _write(self, why: str, content: dict[str, object]) -> None:
         # In place, not renamed: the lock belongs to this file, and a torn text only loses the holder's name.
         assert self._descriptor is not None
-        data = json.dumps(content).encode()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, data, 0)
-        os.fsync(self._descriptor)
+        descriptor, data = self._descriptor, json.dumps(content).encode()
+
+        def write() -> None:
+            os.ftruncate(descriptor, 0)
+            half = data[: len(data) // 2]
+            failpoints.meet(f"lease.{why}.write", self._path, lambda: os.pwrite(descriptor, half, 0))
+            os.pwrite(descriptor, data, 0)
+            failpoints.meet(f"lease.{why}.fsync", self._path)
+            os.fsync(descriptor)
+
+        persevering(write)
 
 
 def _lock(descriptor: int) -> bool:

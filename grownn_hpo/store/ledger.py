@@ -8,20 +8,28 @@ row carries its SHA-256.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from grownn_hpo import failpoints
 from grownn_hpo.errors import Stopped
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Commit, Committed, Failure, agree, read_commit, read_failure
+from grownn_hpo.store.commit import remove
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.storage import failure, persevering
 from grownn_hpo.trial import Segment, SegmentResult
 
+_AS_SQLITE = {
+    errno.ENOSPC: ("database or disk is full", sqlite3.SQLITE_FULL),
+    errno.EROFS: ("attempt to write a readonly database", sqlite3.SQLITE_READONLY),
+}
 _RESULT = TypeAdapter(SegmentResult)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
@@ -42,11 +50,15 @@ class Entry:
 
 @dataclass(slots=True)
 class Ledger:
-    """What is known of an arm: every committed result, and the attempts that failed or disagreed."""
+    """What is known of an arm: every committed result, and the attempts that failed or disagreed.
+
+    `repeated`: the segments that were attempted more than once.
+    """
 
     entries: dict[Segment, Entry] = field(default_factory=dict)
     failures: dict[Segment, list[Failure]] = field(default_factory=dict)
     disagreements: list[str] = field(default_factory=list)
+    repeated: set[Segment] = field(default_factory=set)
 
     @property
     def results(self) -> dict[Segment, SegmentResult]:
@@ -58,7 +70,9 @@ def read_ledger(folder: ArmFolder) -> Ledger:
     known = _rows(folder.ledger_file)
     ledger = Ledger()
     commits: dict[Segment, list[Path]] = {}
+    seen: set[Segment] = set()
     for segment, attempt, names in folder.all_attempts():
+        (ledger.repeated if segment in seen else seen).add(segment)
         if paths.RESULT in names:
             commits.setdefault(segment, []).append(attempt)
         if paths.FAILURE in names:  # beside a result, where the last failure made the trial *crashed*
@@ -71,17 +85,33 @@ def read_ledger(folder: ArmFolder) -> Ledger:
         if row is not None and len(attempts) == 1 and attempts[0].name == row.attempt:
             ledger.entries[segment] = row
             continue
-        valid = [(a, c) for a in attempts if (c := read_commit(a, segment)) is not None]
+        valid = [Committed(c, a) for a in attempts if (c := read_commit(a, segment)) is not None]
         if not valid:
             continue
-        first_folder, first = valid[0]
-        ledger.entries[segment] = entry_of(Committed(first, first_folder))
-        ledger.disagreements += [
-            disagreement(Committed(first, first_folder), Committed(other, other_folder))
-            for other_folder, other in valid[1:]
-            if not agree(first, other)
-        ]
+        # What was counted once goes on to count, whatever an orphan with a lower number has committed since.
+        counted = next((c for c in valid if row is not None and c.folder.name == row.attempt), valid[0])
+        ledger.entries[segment] = entry_of(counted)
+        ledger.disagreements += disagreements(counted, valid)
     return ledger
+
+
+def late_disagreements(folder: ArmFolder, ledger: Ledger, compared: set[Path]) -> list[str]:
+    """How attempts that committed after another had differ from the one that counts, a line each.
+
+    Looks at the segments that were attempted more than once, and there at the commits that are not in `compared` yet,
+    which it adds.
+    """
+    lines = []
+    for segment in sorted(ledger.repeated & ledger.entries.keys()):
+        counts = folder.segment(segment) / ledger.entries[segment].attempt
+        late = [
+            a for a in folder.attempts(segment) if a not in compared and a != counts and (a / paths.RESULT).exists()
+        ]
+        compared.update(late)
+        found = [Committed(c, a) for a in (counts, *late) if (c := read_commit(a, segment)) is not None]
+        if late and found and found[0].folder == counts:
+            lines += disagreements(found[0], found[1:])
+    return lines
 
 
 def entry_of(committed: Committed) -> Entry:
@@ -90,17 +120,20 @@ def entry_of(committed: Committed) -> Entry:
     return Entry(committed.commit.result, committed.folder.name, measured.seconds if measured else 0.0)
 
 
-def disagreement(one: Committed, other: Committed) -> str:
-    """Two attempts at one segment that came to different results, in words."""
+def disagreements(counted: Committed, all_of_them: Iterable[Committed]) -> list[str]:
+    """The attempts at one segment that came to another result than the one that counts, a line in words each."""
 
     def told(commit: Commit) -> str:
         result = commit.result
         return f"{result.status}, mean return {result.mean_return!r}, checkpoint {str(result.checkpoint_sha256)[:12]}"
 
-    return (
-        f"{one.commit.result.segment}: attempts {one.folder.name} and {other.folder.name} differ, so this machine or"
-        f" this environment is not deterministic: {told(one.commit)} / {told(other.commit)}; {one.folder.name} counts"
-    )
+    return [
+        f"{counted.commit.result.segment}: attempts {counted.folder.name} and {other.folder.name} differ, so this"
+        f" machine or this environment is not deterministic: {told(counted.commit)} / {told(other.commit)};"
+        f" {counted.folder.name} counts"
+        for other in all_of_them
+        if not agree(counted.commit, other.commit)
+    ]
 
 
 class LedgerFile:
@@ -116,7 +149,7 @@ class LedgerFile:
         except sqlite3.DatabaseError:
             self._connection = self._anew()
 
-    def replace(self, entries: Mapping[Segment, Entry]) -> None:
+    def hold(self, entries: Mapping[Segment, Entry]) -> None:
         """Make the table hold exactly `entries`."""
         try:
             with self._transaction():
@@ -124,18 +157,16 @@ class LedgerFile:
         except sqlite3.DatabaseError:
             self._connection.close()
             self._connection = self._anew()
-            with self._told(), self._transaction():
-                self._fill(entries)
+            self._surely(lambda: self._fill(entries))
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Add rows in one transaction."""
-        with self._told(), self._transaction():
-            self._insert(entries)
+        rows = tuple(entries)
+        self._surely(lambda: self._insert(rows))
 
     def forget(self, segment: Segment) -> None:
         """Remove the row of a commit that was taken back."""
-        with self._told(), self._transaction():
-            self._delete([segment])
+        self._surely(lambda: self._delete([segment]))
 
     def close(self) -> None:
         self._connection.close()
@@ -154,27 +185,59 @@ class LedgerFile:
 
     def _anew(self) -> sqlite3.Connection:
         with self._told():
-            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
+            remove(self._path.with_name(f"{self._path.name}-journal"))
+            remove(self._path)
             return self._open()
+
+    def _surely(self, step: Callable[[], None]) -> None:
+        """Do `step` in a transaction; after an error of input and output, again in a connection opened anew."""
+
+        def once() -> None:
+            try:
+                with self._transaction():
+                    step()
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_IOERR:  # its lower byte is the kind
+                    raise
+                self._connection.close()
+                self._connection = self._open()
+                raise OSError(errno.EIO, str(error), str(self._path)) from error
+
+        with self._told():
+            persevering(once)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN")
         try:
             yield
-            self._connection.execute("COMMIT")
+            self._commit()
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
 
+    def _commit(self) -> None:
+        try:
+            failpoints.meet("ledger.commit", self._path)
+        except OSError as error:  # as SQLite would tell it
+            kind, code = _AS_SQLITE.get(error.errno or 0, ("disk I/O error", sqlite3.SQLITE_IOERR))
+            told = sqlite3.OperationalError(kind)
+            told.sqlite_errorcode = code
+            raise told from error
+        self._connection.execute("COMMIT")
+
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
-            raise Stopped(f"{self._path}: the storage failed: {error}; make room, or make it writable") from error
+        except OSError as error:
+            raise Stopped(failure(error)) from error
+        except sqlite3.Error as error:
+            raise Stopped(
+                f"{self._path}: the storage failed: {error}; make room, or make it writable."
+                " Nothing is lost: it is made anew from the segments' own files"
+            ) from error
 
     def _fill(self, entries: Mapping[Segment, Entry]) -> None:
         stored = {Segment(*row) for row in self._connection.execute("SELECT config, rung, seed FROM segments")}

@@ -17,8 +17,33 @@ CURVE = "curve.csv"
 PROGRESS = "progress.jsonl"
 RESULT = "result.json"
 FAILURE = "failure.json"
+BRACKETS = "brackets"
+EVALUATIONS = "evaluations"
 BOUNDARY = "boundary-"
 """How the names of a boundary's files begin; temporaries of them too."""
+TEMPORARY = ".tmp"
+"""How temporary names end; such a file is never read, and may be removed whenever no driver runs."""
+
+_KINDS = {
+    CHECKPOINT: "checkpoint",
+    CHECKPOINT_META: "checkpoint_meta",
+    CURVE: "curve",
+    PROGRESS: "progress",
+    RESULT: "result",
+    FAILURE: "failure",
+    "study.yaml": "study",
+    "environment.json": "environment",
+    "ledger.db": "ledger",
+}
+
+
+def kind_of(path: Path) -> str:
+    """What a file is, in a word without numbers: the first half of its failpoints' names; `file` if it is no arm's."""
+    if path.name.endswith(TEMPORARY):
+        return "temporary"
+    if path.name.startswith(BOUNDARY):
+        return "boundary_record" if path.suffix == ".json" else "boundary_tensors"
+    return "bracket" if path.parent.name == BRACKETS else _KINDS.get(path.name, "file")
 
 
 def boundary_tensors(leg: int) -> str:
@@ -55,7 +80,7 @@ class ArmFolder:
 
     @property
     def brackets(self) -> Path:
-        return self.root / "brackets"
+        return self.root / BRACKETS
 
     def bracket_file(self, bracket: int) -> Path:
         return self.brackets / f"{bracket:04d}.json"
@@ -66,7 +91,13 @@ class ArmFolder:
 
     @property
     def evaluations(self) -> Path:
-        return self.root / "evaluations"
+        return self.root / EVALUATIONS
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether this is the final evaluation of an incumbent, inside the folder of the arm that found it."""
+        inside = self.root.absolute().parent
+        return inside.name == EVALUATIONS and ArmFolder(inside.parent).study_file.is_file()
 
     def segment(self, segment: Segment) -> Path:
         return self.segments / f"c{segment.config:04d}" / f"s{segment.seed}" / f"r{segment.rung}"

@@ -32,7 +32,7 @@ def keep(folder: ArmFolder) -> dict[Segment, Entry]:
     """The files' entries, put into the database."""
     entries = read_ledger(folder).entries
     database = LedgerFile(folder.ledger_file)
-    database.replace(entries)
+    database.hold(entries)
     database.close()
     return entries
 
@@ -109,7 +109,7 @@ def test_a_damaged_database_is_ignored_and_made_anew(finished: ArmFolder, damage
     damage(finished.ledger_file)
     assert read_ledger(finished).entries == entries
     database = LedgerFile(finished.ledger_file)
-    database.replace(entries)
+    database.hold(entries)
     database.close()
     assert rows(finished) == entries
 

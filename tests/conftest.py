@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -53,3 +55,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
         )
         assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def first_bracket(undisturbed: str) -> str:
+    """Of the undisturbed run's table, the rows of its first bracket: the table of a study that has no other."""
+    header, *lines = undisturbed.splitlines(keepends=True)
+    rows = csv.DictReader(io.StringIO(undisturbed))
+    return header + "".join(line for line, row in zip(lines, rows, strict=True) if row["bracket"] == "1")

@@ -29,6 +29,7 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import ArmFolder, arm_folders
 
 
@@ -176,6 +177,7 @@ def extend_arms(opened: Sequence[OpenArm], trials: int) -> tuple[OpenArm, ...]:
     with contextlib.ExitStack() as leases:  # a driver that is at work would not see the new budget
         for each in opened:
             leases.enter_context(Lease(each.folder.lease_file))
+            read_ledger(each.folder)  # what it refuses, is refused before anything is written
         return tuple(_record_budgets(opened, trials))
 
 

@@ -19,10 +19,10 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class LocalStudy:
-    """`text` in `folder`; what it runs goes behind `prefix`."""
+    """`text`, of itself one bracket, in `folder`; what it runs goes behind `prefix`."""
 
     folder: Path
-    text: str = TINY.replace("CartPole-v1", "unlucky:Unlucky-v0")
+    text: str = TINY.replace("CartPole-v1", "unlucky:Unlucky-v0").replace("trials: 12", "trials: 6")
     prefix: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -134,8 +134,9 @@ class Fault:
         assert set(tabled.values()) | set(recorded(arm).values()) <= {1}
         assert table == expected
 
-    def tolled(self, lost: int, duplicated: int, identical: bool) -> None:
+    def tolled(self, injected: int, lost: int, duplicated: int, identical: bool) -> None:
         """Take in what was counted over many studies."""
+        self.counts["injected"] += injected
         self.counts["lost"] += lost
         self.counts["duplicated"] += duplicated
         self.counts["identical"] &= identical

@@ -32,8 +32,7 @@ def test_a_killed_driver_loses_nothing(grownn: Grownn, fault: Fault, tmp_path: P
 @pytest.mark.row(1)
 def test_many_kills_of_everybody(fault: Fault, tmp_path: Path) -> None:
     toll = many(20, 500, tmp_path)
-    fault.struck(toll.kills.total())
-    fault.tolled(toll.lost.total(), toll.twice.total(), toll.identical)
+    fault.tolled(toll.kills.total(), toll.lost.total(), toll.twice.total(), toll.identical)
     assert len(toll.kills) >= 3
     assert toll.studies >= len(STUDIES)
     assert not psutil.Process().children(recursive=True)

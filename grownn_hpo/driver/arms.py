@@ -30,7 +30,7 @@ from grownn_hpo.store.arm import (
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.ledger import read_ledger
-from grownn_hpo.store.paths import ArmFolder, arm_folders
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder, arm_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,8 @@ def _record_budgets(opened: Sequence[OpenArm], trials: int) -> Iterator[OpenArm]
 def _holds_something_else(folder: ArmFolder) -> bool:
     """Whether the folder holds more than a driver leaves that was killed while it created an arm."""
     names = {path.name for path in folder.root.iterdir()} if folder.root.is_dir() else set()
-    own = (folder.environment_file.name, folder.evaluations.name)
-    return folder.root.is_symlink() or not all(name.startswith(own) for name in names)
+    own = {folder.environment_file.name, folder.evaluations.name}
+    return folder.root.is_symlink() or not all(name in own or name.endswith(TEMPORARY) for name in names)
 
 
 def _recorded(folder: ArmFolder) -> Arm:

@@ -11,7 +11,7 @@ from grownn_hpo import failpoints
 from grownn_hpo.segment.run import SegmentRun
 from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import Configuration
-from grownn_hpo.store.attempts import commit_result, committed, intact_checkpoint
+from grownn_hpo.store.attempts import commit_again, commit_result, committed, intact_checkpoint
 from grownn_hpo.store.boundary import delete_boundaries
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.store.storage import PASSING, STORAGE_ERRORS, failure
@@ -49,7 +49,9 @@ def run_segment(
     arm: Arm, configuration: Configuration, segment: Segment, folder: ArmFolder, beat: Callable[[], None]
 ) -> Verdict:
     """Train `configuration` on one rung and seed, from the checkpoint of the rung below, and commit what came of it."""
-    if committed(folder, segment) is not None:  # an orphan was faster, or a dispatcher delivered the job twice
+    found = committed(folder, segment)
+    if found is not None:  # an orphan was faster, or the attempt before this one failed when all but this was done
+        commit_again(found)
         return Verdict.COMMITTED
     parent = None if segment.parent is None else committed(folder, segment.parent)
     if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):

@@ -100,6 +100,15 @@ def commit_result(attempt: Path, result: SegmentResult, measured: Measured | Non
     return commit
 
 
+def commit_again(found: Committed) -> None:
+    """Make a commit durable that another attempt left, which may have been killed, or failed, behind its renaming.
+
+    By writing it anew: an fsync that is repeated after it failed may succeed for nothing.
+    """
+    path = found.folder / paths.RESULT
+    write_file(path, read_file(path))
+
+
 def read_commit(attempt: Path, segment: Segment) -> Commit | None:
     """The commit in an attempt's folder, None unless it is whole and speaks of `segment`.
 

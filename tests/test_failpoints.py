@@ -1,0 +1,417 @@
+"""Failpoints: what an order says, that no step escapes them, and a real study disturbed at all of them."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from failpoint_walk import (
+    ARM,
+    STOPPED,
+    STUDY,
+    Counts,
+    Walk,
+    at_once,
+    every_error,
+    every_pass,
+    every_recovery,
+    passes_in,
+)
+from fault_table import Fault
+from hypothesis import given
+from hypothesis import strategies as st
+from warm import Warm
+
+import grownn_hpo
+from grownn_hpo import failpoints
+from grownn_hpo.failpoints import VARIABLE, Armed, Order
+
+PACKAGE = Path(grownn_hpo.__file__).parent
+
+
+# What an order says
+
+
+@given(
+    role=st.sampled_from(["*", "driver", "segment"]),
+    name=st.sampled_from(["result.rename", "lease.take.fsync", "*.fsync", "*", "boundary_tensors.write"]),
+    nth=st.integers(1, 10**6),
+    later=st.booleans(),
+    effect=st.sampled_from(["kill", "EIO", "ESTALE", "ENOSPC", "EROFS"]),
+)
+def test_an_order_is_read_as_it_is_written(role: str, name: str, nth: int, later: bool, effect: str) -> None:
+    text = f"{role}:{name}@{nth}{'+' if later else ''}={effect}"
+    assert Order.read(text) == Order(role, name, nth, later, effect)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "begins with ''"),
+        ("passes driver:a.b@1=kill", "absolute path"),
+        ("/passes driver:a.b=kill", "is no order"),
+        ("/passes driver:a.b@0=kill", "is no order"),
+        ("/passes a.b@1=kill", "is no order"),
+        ("/passes worker:a.b@1=kill", "the role is one of driver, segment"),
+        ("/passes driver:a.b@1=EWHAT", "the effect is kill, torn or the name of an errno"),
+        ("/passes driver:a.rename@1=torn", "can be torn"),
+    ],
+)
+def test_what_cannot_be_understood_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Armed.read(text)
+
+
+def test_passes_are_counted_over_roles_names_and_processes(tmp_path: Path) -> None:
+    log = tmp_path / "passes"
+    armed = Armed.read(f"{log} driver:a.*@3=kill segment:b.write@2+=EIO")
+    passed = [("driver", "a.x"), ("segment", "a.x"), ("driver", "b.write"), ("driver", "a.y"), ("driver", "a.x")]
+    assert [armed.due(*each) for each in passed] == [None, None, None, None, "kill"]
+    again = Armed.read(f"{log} driver:a.*@3=kill segment:b.write@2+=EIO")  # as after a restart
+    assert again.due("driver", "a.x") is None
+    assert [again.due("segment", "b.write") for _ in range(3)] == [None, "EIO", "EIO"]
+    assert passes_in(log) == {
+        ("driver", "a.x"): 3,
+        ("driver", "a.y"): 1,
+        ("driver", "b.write"): 1,
+        ("segment", "a.x"): 1,
+        ("segment", "b.write"): 3,
+    }
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from grownn_hpo.store.commit import append, write_file
+path = Path(sys.argv[1])
+append(path / "curve.csv", "whole line\\n")
+append(path / "curve.csv", "torn line\\n")
+write_file(path / "result.json", b"x" * 100)
+"""
+
+
+def written(tmp_path: Path, *orders: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", WRITER, str(tmp_path)],
+        env={**os.environ, VARIABLE: " ".join((str(tmp_path / "passes"), *orders))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_torn_write_is_half_done_by_a_process_that_dies(tmp_path: Path) -> None:
+    assert written(tmp_path, "driver:curve.append@2=torn").returncode == -signal.SIGKILL
+    assert (tmp_path / "curve.csv").read_text() == "whole line\ntorn "
+    assert written(tmp_path, "driver:result.write@1=torn").returncode == -signal.SIGKILL
+    assert not (tmp_path / "result.json").exists()
+    assert [path.stat().st_size for path in tmp_path.glob("result.json.*.tmp")] == [50]
+
+
+def test_a_failpoint_raises_what_the_system_would(tmp_path: Path) -> None:
+    ended = written(tmp_path, "driver:result.rename@1=ENOSPC")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == (
+        f"OSError: [Errno {errno.ENOSPC}] No space left on device: '{tmp_path / 'result.json'}'"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"curve.csv", "passes"}
+
+
+def test_failpoints_are_off_unless_they_are_turned_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert VARIABLE not in os.environ
+    failpoints.meet("result.rename")
+    try:
+        failpoints.arm(f"{tmp_path}/passes driver:result.rename@1=EIO")
+        with pytest.raises(OSError, match="Input/output error"):
+            failpoints.meet("result.rename")
+    finally:
+        failpoints.arm(None)
+    failpoints.meet("result.rename")
+    assert passes_in(tmp_path / "passes") == {("driver", "result.rename"): 1}
+
+
+# No step escapes them
+
+CARRIERS = {"store.commit", "store.lease", "store.ledger"}
+"""The modules that may take a step that is meant to last: each has its failpoint there."""
+OUTSIDE = {
+    ("failpoints", "open"): "the log of passes",
+    ("dispatch.scratch", "open"): "temporary files of the machine, which nobody misses",
+    ("dispatch.scratch", "rename"): "the same",
+    ("dispatch.scratch", "rmtree"): "the same",
+    ("dispatch.launcher", "mkdir"): "the same",
+    ("dispatch.launcher", "rmtree"): "the same",
+    ("dispatch.attempt", "write_text"): "a file of /proc",
+    ("envs.levels", "unlink"): "a game's own folder among the temporary files",
+    ("envs.levels", "write_bytes"): "the same",
+    ("cli.submitting", "mkdir"): "the folder of a job's output",
+    ("cli.submitting", "rmdir"): "the same",
+}
+STEPS = {
+    *("fsync", "fdatasync", "rename", "renames", "unlink", "rmdir", "removedirs", "rmtree", "truncate"),
+    *("ftruncate", "pwrite", "mkdir", "makedirs", "write_text", "write_bytes", "touch", "symlink_to", "hardlink_to"),
+    *("symlink", "link", "copyfile", "copy2", "copytree", "move", "commit"),
+}
+WRITING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
+
+
+def step(call: ast.Call) -> str | None:
+    """The step that a call takes on the file system or in a database, if it takes one."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    owner = call.func.value.id if isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) else ""
+    words = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
+    if name in STEPS or (name in ("remove", "replace") and owner == "os"):
+        return name
+    if name == "replace" and owner != "dataclasses" and isinstance(call.func, ast.Attribute):
+        return name if len(call.args) == 1 and not call.keywords else None  # of text: two; of a path: one
+    if name in ("open", "fdopen", "mkstemp", "NamedTemporaryFile"):
+        flags = {node.attr for node in ast.walk(call) if isinstance(node, ast.Attribute)}
+        modes = any(isinstance(w, str) and len(w) <= 3 and set(w) & set("wax+") for w in words)
+        return name if modes or flags & WRITING else None
+    return "commit" if name == "execute" and "COMMIT" in words else None
+
+
+def steps(source: str, module: str) -> Iterator[tuple[str, str, int]]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and (taken := step(node)):
+            yield module, taken, node.lineno
+
+
+def test_every_step_that_lasts_is_taken_where_failpoints_are() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        found += steps(path.read_text(), module)
+    wrong = [f"{m}:{line}: {s}" for m, s, line in found if m not in CARRIERS and (m, s) not in OUTSIDE]
+    assert wrong == [], "take it by way of grownn_hpo.store.commit, which has the failpoints"
+    assert {(m, s) for m, s, _ in found if m not in CARRIERS} == OUTSIDE.keys()
+    assert {m for m, *_ in found} > CARRIERS
+
+
+def own_calls(function: ast.AST) -> Iterator[ast.Call]:
+    """The calls in a function, but for those in functions inside it."""
+    for child in ast.iter_child_nodes(function):
+        if not isinstance(child, ast.FunctionDef | ast.Lambda):
+            if isinstance(child, ast.Call):
+                yield child
+            yield from own_calls(child)
+
+
+def test_the_carriers_pass_a_failpoint_for_every_step_they_take() -> None:
+    bare = {"open", "ftruncate"}  # what follows them is a step
+    for module in CARRIERS:
+        tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            calls = list(own_calls(function))
+            taken = [taken for call in calls if (taken := step(call)) and taken not in bare]
+            met = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "meet"]
+            # The deletion of its temporary after an error is no step of `_write_once`: it clears up, and no more.
+            assert len(met) >= len(taken) - (function.name == "_write_once"), f"{module}.{function.name}: {taken}"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("os.fsync(f)", "fsync"),
+        ("path.replace(other)", "replace"),
+        ("os.replace(a, b)", "replace"),
+        ("text.replace('a', 'b')", None),
+        ("dataclasses.replace(value, a=1)", None),
+        ("replace(value)", None),
+        ("connection.execute('COMMIT')", "commit"),
+        ("connection.execute('SELECT 1')", None),
+        ("connection.commit()", "commit"),
+        ("path.open('rb')", None),
+        ("path.open('ab')", "open"),
+        ("open(path, mode='w')", "open"),
+        ("os.open(path, os.O_RDONLY)", None),
+        ("os.open(path, os.O_RDWR | os.O_CREAT)", "open"),
+        ("shutil.rmtree(folder)", "rmtree"),
+    ],
+)
+def test_the_search_knows_a_step(source: str, expected: str | None) -> None:
+    assert [s for _, s, _ in steps(source, "m")] == ([expected] if expected else [])
+
+
+# A real study, disturbed
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    with Warm() as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def walk(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    return Walk(warm, tmp_path_factory.mktemp("walk"))
+
+
+def told(fault: Fault, what: str, counts: Counts) -> None:
+    print(f"{what}: {counts}")
+    fault.tolled(counts.injected, counts.lost, counts.duplicated, counts.identical)
+
+
+def test_the_study_passes_every_kind_of_step_in_driver_and_segment(walk: Walk) -> None:
+    names = {(role, name) for role, name, _ in walk.lasting()}
+    for role, kinds in {
+        "driver": ("bracket", "environment", "study"),
+        "segment": ("result", "checkpoint", "checkpoint_meta", "boundary_tensors", "boundary_record"),
+    }.items():
+        for kind, what in itertools.product(kinds, ("write", "fsync", "rename", "fsync_folder")):
+            assert (role, f"{kind}.{what}") in names
+    for name in ("ledger.commit", "lease.take.write", "lease.take.fsync", "lease.release.write", "lease.release.fsync"):
+        assert ("driver", name) in names
+    for name in ("attempt.create", "curve.append", "progress.append", "curve.fsync", "boundary_record.delete"):
+        assert ("segment", name) in names
+
+
+@pytest.mark.row(2)
+@pytest.mark.parametrize("effect", ["kill", "torn"])
+def test_killed_at_every_failpoint_in_turn_a_study_comes_to_the_same(walk: Walk, fault: Fault, effect: str) -> None:
+    """One study, whose driver and attempts are killed at each of them once: most of it while recovering."""
+    orders = at_once(walk, effect)
+    counts, ended = walk.disturbed(effect, orders)
+    told(fault, f"{effect}, at every failpoint of one study, {len(ended)} starts", counts)
+    assert counts.injected == len(orders)
+    assert len(ended) == 1 + sum(order.startswith("driver:") for order in orders)
+
+
+@pytest.mark.row(31)
+def test_a_hiccup_of_the_storage_stops_nothing(walk: Walk, fault: Fault) -> None:
+    """Every file's write fails once, then every fsync, ...: all of it in studies that run through at once."""
+    effects = itertools.cycle(("EIO", "ESTALE"))
+    for what, group in itertools.groupby(sorted(at_once(walk, "EIO"), key=_what), key=_what):
+        effect = next(effects)
+        orders = [order.replace("EIO", effect) for order in group]
+        counts, ended = walk.disturbed(f"{effect}-{what}", orders)
+        told(fault, f"{effect} once, {what}", counts)
+        assert counts.injected == len(orders)
+        assert [each.returncode for each in ended] == [0], ended[0].stderr
+
+
+def _what(order: str) -> str:
+    """What is done at the failpoint of an order: `write` of `driver:study.write@1=EIO`."""
+    return order.partition("@")[0].rpartition(".")[2]
+
+
+@pytest.mark.row(31)
+@pytest.mark.parametrize(
+    ("order", "told_to"),
+    [
+        ("driver:bracket.write@2=ENOSPC", "make room on that disk"),
+        ("driver:ledger.commit@3=ENOSPC", "database or disk is full; make room"),
+        ("driver:lease.take.write@1=EROFS", "read-only: make it writable again"),
+        ("segment:checkpoint.write@2=ENOSPC", "make room on that disk"),
+        ("segment:curve.append@3=EDQUOT", "quota"),
+    ],
+)
+def test_what_will_not_pass_stops_the_study_at_once_and_says_what_to_do(
+    walk: Walk, fault: Fault, order: str, told_to: str
+) -> None:
+    counts, ended = walk.disturbed(order.replace(":", "-"), [order])
+    told(fault, order, counts)
+    assert [each.returncode for each in ended] == [STOPPED, 0]
+    assert told_to in ended[0].stderr
+    assert "Go on with: grownn resume results/tiny" in ended[0].stderr
+    assert "Traceback" not in ended[0].stderr
+
+
+@pytest.mark.parametrize(
+    ("order", "rows"),
+    [
+        pytest.param("segment:result.fsync@3+=EIO", 2, marks=pytest.mark.slow),
+        ("segment:result.fsync_folder@1+=ESTALE", None),
+        pytest.param("driver:ledger.commit@3+=EIO", None, marks=pytest.mark.slow),
+    ],
+)
+def test_an_error_that_does_not_pass_stops_the_study_and_nothing_is_acknowledged(
+    walk: Walk, warm: Warm, tmp_path: Path, order: str, rows: int | None
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    run = ("run", "tiny.yaml", "--workers", 0)
+    stopped = warm.run(*run, cwd=tmp_path, env={VARIABLE: f"{tmp_path}/passes {order}"})
+    assert stopped.returncode == STOPPED
+    assert "Go on with: grownn resume results/tiny" in stopped.stderr
+    assert "What was committed is kept" in stopped.stderr
+    if rows is not None:
+        assert len(warm.run("table", "results/tiny", cwd=tmp_path).stdout.splitlines()) == 1 + rows
+        assert len(list((tmp_path / ARM).rglob("result.json"))) == rows
+        assert not list((tmp_path / ARM).rglob("result.json.*"))
+    assert warm.run(*run, cwd=tmp_path).returncode == 0
+    assert warm.run("table", "results/tiny", cwd=tmp_path).stdout == walk.table
+
+
+def test_a_damaged_bracket_is_suggested_again_to_the_same(walk: Walk, warm: Warm, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    run = ("run", "tiny.yaml", "--workers", 0)
+    env = {VARIABLE: f"{tmp_path}/passes driver:ledger.commit@6=kill"}
+    assert warm.run(*run, cwd=tmp_path, env=env).returncode == -signal.SIGKILL
+    for number in (1, 2):
+        path = tmp_path / ARM / f"brackets/{number:04d}.json"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    refused = warm.run("table", "results/tiny", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "grownn resume" in refused.stderr
+    resumed = warm.run("resume", "results/tiny", "--workers", 0, cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.count("a damaged bracket, put aside; it is suggested again") == 2
+    assert path.read_bytes() == whole
+    assert warm.run("table", "results/tiny", cwd=tmp_path).stdout == walk.table
+
+
+def test_a_bracket_that_would_be_suggested_otherwise_is_not_believed(warm: Warm, tmp_path: Path) -> None:
+    """As where another version of a library suggests: here, the record says another seed."""
+    (tmp_path / "tiny.yaml").write_text(STUDY)
+    assert warm.run("run", "tiny.yaml", "--workers", 0, cwd=tmp_path).returncode == 0
+    arm = tmp_path / ARM
+    (arm / "brackets/0002.json").unlink()
+    for name, old, new in (("study.yaml", "seed: 3", "seed: 4"), ("environment.json", '"seed": 3', '"seed": 4')):
+        text = (arm / name).read_text()
+        assert text.count(old) == 1
+        (arm / name).write_text(text.replace(old, new))
+    refused = warm.run("resume", "results/tiny", "--workers", 0, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "0002.json: was lost or damaged, and is now suggested with configuration 3 = " in refused.stderr
+    assert "Put the file back from a copy" in refused.stderr
+    assert not (arm / "brackets/0002.json").exists()
+
+
+@pytest.mark.row(2)
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_killed_at_any_single_pass_of_any_failpoint_a_study_comes_to_the_same(walk: Walk, fault: Fault) -> None:
+    counts = every_pass(walk)
+    told(fault, "killed at every single pass, a study each", counts)
+    assert counts.injected == sum(passes for *_, passes in walk.lasting()) > 200
+
+
+@pytest.mark.row(3)
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("first", ["study.rename@1", "bracket.rename@2", "ledger.commit@4", "lease.release.fsync@1"])
+def test_killed_at_any_pass_of_recovering_from_a_kill_it_comes_to_the_same(
+    walk: Walk, warm: Warm, fault: Fault, tmp_path: Path, first: str
+) -> None:
+    told(
+        fault,
+        f"killed at {first}, and again at every pass of the recovery",
+        every_recovery(walk, warm, tmp_path, first),
+    )
+
+
+@pytest.mark.row(31)
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("effect", ["EIO", "ESTALE", "ENOSPC", "EDQUOT", "EROFS"])
+def test_an_error_at_any_failpoint_loses_nothing(walk: Walk, fault: Fault, effect: str) -> None:
+    told(fault, f"{effect} at every failpoint, a study each", every_error(walk, effect))

@@ -8,6 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import fault_table
 import pytest
 from fault_table import fault
 from program import TINY, Grownn, command, surroundings
@@ -16,6 +17,15 @@ __all__ = ["fault"]  # a fixture for every test below
 
 # As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="end with a line per row of the fault table, and one JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--faults"):
+        config.pluginmanager.register(fault_table)
 
 
 @pytest.fixture

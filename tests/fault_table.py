@@ -1,7 +1,8 @@
 """The fault table: its rows, what a test of one counts, and the report over all of them that `make faults` ends with.
 
 A test with `@pytest.mark.row(14)` injects that row's fault; several tests may share a row, and one may serve two. The
-fixture `fault` counts for it. As a plugin (`-p fault_table`) this module prints a line per row, and one JSON object.
+fixture `fault` counts for it. With `--faults` pytest ends with a line per row, and one JSON object; it fails where a
+row was not injected, but for those that could not be on this machine, unless GROWNN_FAULTS=required.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,9 @@ import pytest
 from fault_table import Fault, contents, rows_of
 from local_study import LocalStudy
 from program import TINY, command, surroundings
+
+from grownn_hpo.store.attempts import commit_result, read_commit
+from grownn_hpo.trial import Segment
 
 
 @pytest.fixture(scope="session")
@@ -199,6 +202,29 @@ def test_a_damaged_ledger_is_rebuilt_from_the_commits(
     done = study.call(*EXTEND)
     assert done.returncode == 0, done.stderr
     assert study.attempts() == {1: 12}
+    fault.holds(study.arm, study.table(), first_bracket)
+
+
+@pytest.mark.row(12)
+@pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
+def test_a_second_result_is_compared_and_counted_once(
+    study: LocalStudy, fault: Fault, first_bracket: str, equal: bool
+) -> None:
+    """An attempt that was given up, and came to an end after all: its folder is there, committed like the first's."""
+    first = study.arm / "segments/c0001/s0/r1/a1"
+    late = first.with_name("a2")
+    shutil.copytree(first, late)
+    if not equal:
+        commit = read_commit(late, Segment(1, 1, 0))
+        assert commit is not None
+        commit_result(late, replace(commit.result, mean_return=1234.5), commit.measured)
+    fault.look(study.arm)
+    fault.struck()
+    done = study.call(*EXTEND)
+    assert done.returncode == 0, done.stderr
+    assert ("WARNING c0001/s0/r1: attempts a1 and a2 differ" in done.stderr) == (not equal)
+    assert ("mean return 30.0, " in done.stderr and "/ completed, mean return 1234.5, " in done.stderr) == (not equal)
+    assert ("a1 counts" in done.stderr) == (not equal)
     fault.holds(study.arm, study.table(), first_bracket)
 
 

@@ -152,6 +152,7 @@ OUTSIDE = {
     ("dispatch.attempt", "write_text"): "a file of /proc",
     ("envs.levels", "unlink"): "a game's own folder among the temporary files",
     ("envs.levels", "write_bytes"): "the same",
+    ("cli.outlet", "open"): "/dev/null",
     ("cli.submitting", "mkdir"): "the folder of a job's output",
     ("cli.submitting", "rmdir"): "the same",
 }

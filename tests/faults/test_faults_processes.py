@@ -15,6 +15,8 @@ from fault_table import Fault, contents, rows_of
 from local_study import LocalStudy
 from program import TINY, command
 
+from grownn_hpo.dispatch.local import FROZEN_LOOKS, LOOK_SECONDS
+
 CLOCK = Path(__file__).with_name("jumping_clock.c")
 # Of a map two by two, so that it is fast; with monsters, since NetHack's moon and Friday the 13th touch luck.
 MONSTERS = (
@@ -92,6 +94,30 @@ def test_a_frozen_process_is_replaced_and_does_no_harm_when_it_goes_on(
             frozen.resume()
         said = driver.ends()
     assert said.count("it is tried again") == 1
+    fault.holds(study.arm, study.table(), first_bracket)
+
+
+@pytest.mark.row(13)
+@pytest.mark.slow
+def test_a_machine_that_slept_loses_nothing_and_takes_nobody_for_frozen(
+    study: LocalStudy, fault: Fault, first_bracket: str
+) -> None:
+    """Every process stops for longer than a frozen one would be waited for, and all go on together."""
+    with study.held(2) as driver:
+        study.when_waiting(2, driver)
+        parent = psutil.Process(driver.process.pid)
+        tree = [parent, *parent.children(recursive=True)]
+        for process in tree:
+            process.suspend()
+        fault.struck()
+        time.sleep(FROZEN_LOOKS * LOOK_SECONDS + 5)
+        for process in tree:
+            process.resume()
+        time.sleep(5 * LOOK_SECONDS)
+        study.go_on()
+        said = driver.ends()
+    assert "frozen" not in said
+    assert "tried again" not in said
     fault.holds(study.arm, study.table(), first_bracket)
 
 

@@ -32,6 +32,7 @@ STUDIES = {"whole": TINY, "legs": TINY.replace("seed: 3\n", "seed: 3\nboundary_e
 """Without boundaries, and with three in every segment."""
 ARM = Path("results/tiny/grown-3")
 STREAMS = 2
+STOPPED = 3
 STUCK_SECONDS = 300.0
 
 
@@ -62,6 +63,8 @@ class Toll:
     twice: Counter[Victim] = field(default_factory=Counter)
     second_commits: int = 0
     """Segments that two attempts finished: counted once, and compared."""
+    stops: int = 0
+    """Drivers that gave up with exit code 3: too many of their workers were killed while they started."""
     studies: int = 0
     identical: bool = True
 
@@ -70,6 +73,7 @@ class Toll:
         self.lost += other.lost
         self.twice += other.twice
         self.second_commits += other.second_commits
+        self.stops += other.stops
         self.studies += other.studies
         self.identical &= other.identical
 
@@ -82,7 +86,8 @@ class Toll:
         table = "identical" if self.identical else "DIFFERS"
         return (
             f"{self.kills.total()} kills ({kinds or 'none'}): lost {self.lost.total()}, counted twice"
-            f" {self.twice.total()}, table {table}; {self.second_commits} segments were finished twice"
+            f" {self.twice.total()}, table {table}; {self.second_commits} segments were finished twice,"
+            f" {self.stops} drivers gave up"
         )
 
 
@@ -105,11 +110,12 @@ class Disturbed:
         while True:
             driver = self._start()
             try:
-                while (victim := self._kill_one(driver)) not in (None, *DRIVERS):
+                while (victim := self._kill_one(driver)) is not None:
                     last = self._look(victim)
-                if victim is None:
+                    if victim in DRIVERS:
+                        break
+                if victim is None and self._complete(driver):
                     break
-                last = self._look(victim)
             finally:
                 driver.kill()
                 driver.wait()
@@ -132,16 +138,15 @@ class Disturbed:
             )
 
     def _kill_one(self, driver: subprocess.Popen[bytes]) -> Victim | None:
-        """Kill somebody at a random instant, and say whom; None if the study was complete before that."""
+        """Kill somebody at a random instant, and say whom; None if the driver ended by itself before that."""
         if not self._more():
-            self._ended(driver)
+            driver.wait(STUCK_SECONDS)
             return None
         (victim,) = self._random.choices(list(self._weights), list(self._weights.values()))
         deadline = time.monotonic() + STUCK_SECONDS
         while time.monotonic() < deadline:
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(self._random.uniform(0, SECONDS_BEFORE[victim]))
-                self._ended(driver)
                 return None
             found = list(victims(victim, driver.pid, self._random))
             for process in found:
@@ -152,9 +157,12 @@ class Disturbed:
                 return victim
         raise RuntimeError(f"{self.folder}: no {victim} appeared\n{self._said()}")
 
-    def _ended(self, driver: subprocess.Popen[bytes]) -> None:
-        if driver.wait(STUCK_SECONDS) != 0:
+    def _complete(self, driver: subprocess.Popen[bytes]) -> bool:
+        """Whether the driver ended because the study is complete; if not, it must have said that it can go on."""
+        if driver.returncode not in (0, STOPPED):
             raise RuntimeError(f"{self.folder}: the driver ended with {driver.returncode}\n{self._said()}")
+        self.toll.stops += driver.returncode == STOPPED
+        return driver.returncode == 0
 
     def _said(self) -> str:
         return "\n".join((self.folder / "driver.log").read_text(errors="replace").splitlines()[-30:])

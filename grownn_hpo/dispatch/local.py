@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 
 import dask
-from distributed import LocalCluster, Security
+from distributed import LocalCluster
 from tornado.ioloop import PeriodicCallback
 
 from grownn_hpo.dispatch.dispatcher import Preflight
+from grownn_hpo.dispatch.keys import new_security
 from grownn_hpo.dispatch.scratch import Scratch
 from grownn_hpo.dispatch.workers import CONFIG, DaskDispatcher, interrupts_blocked
 from grownn_hpo.errors import Stopped
@@ -84,7 +85,7 @@ def _started(workers: int, scratch: Scratch) -> LocalCluster:
                 processes=True,
                 host="127.0.0.1",
                 protocol="tls://",
-                security=Security.temporary(),
+                security=new_security(),
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 memory_limit=None,  # workers hold next to nothing; attempts are watched by their launchers
                 local_directory=str(scratch.path),

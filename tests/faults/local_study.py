@@ -56,7 +56,7 @@ class LocalStudy:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=2 * SECONDS,
         )
 
     def table(self) -> str:

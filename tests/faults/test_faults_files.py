@@ -206,7 +206,7 @@ def test_a_damaged_ledger_is_rebuilt_from_the_commits(
 
 
 @pytest.mark.row(12)
-@pytest.mark.parametrize("equal", [True, False], ids=["equal", "different"])
+@pytest.mark.parametrize("equal", [pytest.param(True, marks=pytest.mark.slow), False], ids=["equal", "different"])
 def test_a_second_result_is_compared_and_counted_once(
     study: LocalStudy, fault: Fault, first_bracket: str, equal: bool
 ) -> None:

@@ -47,7 +47,7 @@ def drive_arms(
     try:
         _drive(opened, site, path, take_over, summary, console)
     except Stopped as error:
-        raise Stopped(f"{error}\nNothing committed is lost. Go on with: grownn resume {path}{cluster}") from None
+        raise Stopped(f"{error}\nGo on with: grownn resume {path}{cluster}") from None
 
 
 def _drive(opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool, summary: bool, console: Console) -> None:

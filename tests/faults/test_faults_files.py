@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import ssl
@@ -98,9 +99,10 @@ def test_a_full_disk_stops_the_study_which_goes_on_once_there_is_room(
     assert done.returncode == 3, done.stderr
     fault.struck()
     assert "Traceback" not in done.stderr
-    assert "No space left on device" in done.stderr
-    assert "make room on that disk" in done.stderr
-    assert "What was committed is kept" in done.stderr
+    # It may be an attempt that finds it full, or the driver, when it writes a file or its database.
+    assert re.search("No space left on device|disk is full", done.stderr)
+    assert "make room" in done.stderr
+    assert re.search("What was committed is kept|Nothing is lost", done.stderr)
     assert "grownn resume" in done.stderr
     arm = disk.seen / "tiny/grown-3"
     fault.look(arm)

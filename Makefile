@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check proofs kills slurm bench bench-full learning solved large-arm lock wheel clean
+.PHONY: demo test check proofs faults kills slurm bench bench-full learning solved large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -28,8 +28,16 @@ check: $(DEVELOPED)
 proofs: $(DEVELOPED)
 	$(BIN)/pytest -n 2 --dist worksteal -m slow --ignore tests/slurm --ignore tests/test_kills.py
 
+# Every row of the table of faults, injected for real; the last line is JSON. Rows that need root, Slurm or a C compiler
+# are skipped where there is none, and fail if GROWNN_FAULTS=required.
+faults: $(DEVELOPED)
+	$(BIN)/pytest -n 2 --dist worksteal -m row --faults --timeout 3000
+
+# SIGKILLs at random instants: `make kills KILLS=1000`; the last line is JSON.
+KILLS ?= 60
+SEED ?= 1000
 kills: $(DEVELOPED)
-	$(BIN)/pytest -m slow -s --timeout 3000 tests/test_kills.py
+	$(BIN)/python tests/kills.py --kills $(KILLS) --seed $(SEED)
 
 # On two real Slurms of two nodes each; as root, with Debian's slurm-wlm and munge.
 slurm: $(DEVELOPED)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import subprocess
 from pathlib import Path
 
+import fault_table
 import pytest
+from fault_table import fault
 from program import TINY, Grownn, command, surroundings
+
+__all__ = ["fault"]  # a fixture for every test below
 
 # As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="end with a line per row of the fault table, and one JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--faults"):
+        config.pluginmanager.register(fault_table)
 
 
 @pytest.fixture
@@ -50,3 +65,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
         )
         assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture(scope="session")
+def first_bracket(undisturbed: str) -> str:
+    """Of the undisturbed run's table, the rows of its first bracket: the table of a study that has no other."""
+    header, *lines = undisturbed.splitlines(keepends=True)
+    rows = csv.DictReader(io.StringIO(undisturbed))
+    return header + "".join(line for line, row in zip(lines, rows, strict=True) if row["bracket"] == "1")

@@ -14,7 +14,6 @@ import pytest
 from program import TINY, Grownn, command, surroundings
 
 from grownn_hpo.driver.site import NVIDIA_DRIVER
-from grownn_hpo.store.paths import ArmFolder
 
 
 def rows(table: str) -> list[dict[str, str]]:
@@ -77,43 +76,6 @@ def test_one_interrupt_stops_cleanly_and_says_how_to_go_on(
     assert grownn("status", "results/tiny").stderr.count("not running") == 1
     assert grownn("resume", "results/tiny", "--workers", 2).returncode == 0
     assert grownn("table", "results/tiny").stdout == undisturbed
-
-
-def test_damage_is_noticed_and_mended(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
-    assert grownn("run", tiny, "--workers", 2, "--set", "search.trials=4").returncode == 0
-    folder = ArmFolder(tmp_path / "results/tiny/grown-3")
-    brackets = json.loads(folder.bracket_file(1).read_text())
-    assert len(brackets["configurations"]) == 3
-    for path in folder.segments.glob("*/s0/r1/a1/checkpoint.safetensors"):
-        data = bytearray(path.read_bytes())
-        data[-1] ^= 1
-        path.write_bytes(data)
-    folder.ledger_file.write_bytes(folder.ledger_file.read_bytes()[:1000])
-    extended = grownn("extend", "results/tiny", "--trials", 12, "--workers", 2)
-    assert extended.returncode == 0, extended.stderr
-    assert "checkpoint is damaged or gone" in extended.stderr
-    assert grownn("table", "results/tiny").stdout == undisturbed
-    folder.ledger_file.unlink()
-    assert grownn("table", "results/tiny").stdout == undisturbed
-
-
-def test_a_second_driver_is_refused(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    # Rungs above the first that last for longer than this test.
-    long = tiny.read_text().replace("env_steps: 512, depth: 2", "env_steps: 5120000, depth: 2")
-    tiny.write_text(long)
-    process = subprocess.Popen(
-        command("run", tiny, "--workers", 1), cwd=tmp_path, env=surroundings(), stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_for_results(tmp_path, 1)
-        second = grownn("resume", "results/tiny")
-        assert second.returncode == 2
-        assert f"is being driven already by process {process.pid}" in second.stderr
-        status = json.loads(grownn("status", "results/tiny", "--json").stdout)[0]
-        assert str(process.pid) in status["driven_by"]
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 3
 
 
 def test_from_incumbent_to_answer(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
@@ -223,18 +185,6 @@ def test_bad_input_is_refused_before_anything_is_written(grownn: Grownn, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
 
 
-def test_a_changed_study_file_is_refused_with_the_difference(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
-    tiny.write_text(TINY.replace("n_steps: 32", "n_steps: 64").replace("seeds: [0, 1]", "seeds: [0, 2]"))
-    done = grownn("run", tiny, "--set", "search.trials=1")
-    assert done.returncode == 2
-    assert "seeds[1]: recorded 1, given 2" in done.stderr
-    assert "ppo.n_steps: recorded 32, given 64" in done.stderr
-    after = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*") if path.is_file()}
-    assert after == before
-
-
 def test_a_recorded_study_file_gives_the_same_again(grownn: Grownn, tiny: Path) -> None:
     assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=2").returncode == 0
     recorded = "results/tiny/grown-3/study.yaml"
@@ -242,35 +192,11 @@ def test_a_recorded_study_file_gives_the_same_again(grownn: Grownn, tiny: Path) 
     assert grownn("table", "again/tiny").stdout == grownn("table", "results/tiny").stdout
 
 
-def test_an_edited_record_is_refused_with_the_difference(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
-    recorded = tmp_path / "results/tiny/grown-3/study.yaml"
-    recorded.write_text(recorded.read_text().replace("n_steps: 32", "n_steps: 64"))
-    for args in (("resume", "results/tiny"), ("extend", "results/tiny", "--trials", 5)):
-        done = grownn(*args)
-        assert done.returncode == 2
-        assert "study.yaml: was edited after the study began" in done.stderr
-        assert "ppo.n_steps: recorded 32, given 64" in done.stderr
-
-
 def test_limits_may_change(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
     assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
     done = grownn("run", tiny, "--workers", 0, "--set", "search.trials=1", "--set", "limits.attempts=7")
     assert done.returncode == 0, done.stderr
     assert "attempts: 7" in (tmp_path / "results/tiny/grown-3/study.yaml").read_text()
-
-
-def test_another_environment_is_told_and_gone_on_in_only_knowingly(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
-    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
-    recorded = tmp_path / "results/tiny/grown-3/environment.json"
-    content = json.loads(recorded.read_text())
-    content["packages"]["torch"] = "1.0"
-    recorded.write_text(json.dumps(content))
-    for args in (("resume", "results/tiny"), ("run", tiny, "--set", "search.trials=1")):
-        done = grownn(*args)
-        assert done.returncode == 2
-        assert "torch: was '1.0', is '2." in done.stderr
-    assert grownn("resume", "results/tiny", "--accept-environment").returncode == 0
 
 
 def test_an_unknown_study_and_arm_are_named(grownn: Grownn, tiny: Path) -> None:

@@ -1,86 +1,39 @@
-"""SIGKILL of the driver's whole process tree at random instants, each followed by `grownn resume`."""
+"""SIGKILL of the driver, alone and with its whole tree, each followed by `grownn resume`; `make kills` does many."""
 
 from __future__ import annotations
 
-import os
-import random
-import subprocess
-import time
 from pathlib import Path
 
 import psutil
 import pytest
-from program import Grownn, command, surroundings
+from fault_table import Fault
+from kills import DRIVERS, STUDIES, WEIGHTS, Disturbed, Toll, Victim, many
+from program import TINY, Grownn
 
 
-def kill_tree(process: subprocess.Popen[bytes], generator: random.Random) -> None:
-    """SIGKILL every process of the tree, in a random order."""
-    parent = psutil.Process(process.pid)
-    tree = [parent, *parent.children(recursive=True)]
-    generator.shuffle(tree)
-    for member in tree:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    process.wait()
+def counted(limit: int, *tolls: Toll) -> bool:
+    return sum(toll.kills.total() for toll in tolls) < limit
 
 
-def killed_and_resumed(folder: Path, study: Path, kills: int, seed: int) -> int:
-    """Runs the study with `kills` kills, then to its end; how many kills hit a driver that was still at work."""
-    generator = random.Random(seed)
-    hit = 0
-    for turn in range(kills + 1):
-        args = (
-            ("run", study) if not (folder / "results/tiny/grown-3/study.yaml").exists() else ("resume", "results/tiny")
-        )
-        workers = generator.choice((0, 1, 2))
-        process = subprocess.Popen(
-            command(*args, "--workers", workers),
-            cwd=folder,
-            env=surroundings(PYTHONHASHSEED=str(turn)),
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        if turn == kills:
-            assert process.wait(timeout=240) == 0
-            break
-        # Most of a turn is start-up; results come at about the fifth second.
-        time.sleep(generator.uniform(0.5, 9.0))
-        if process.poll() is None:
-            hit += 1
-            kill_tree(process, generator)
-        else:
-            assert process.returncode == 0
-            break
-    return hit
-
-
-def attempts_left(folder: Path) -> int:
-    return sum(1 for _ in folder.glob("results/tiny/grown-3/segments/*/*/*/a*"))
-
-
-def check(folder: Path, grownn: Grownn, study: Path, undisturbed: str, kills: int, seed: int) -> None:
-    hit = killed_and_resumed(folder, study, kills, seed)
-    assert hit > 0
-    assert grownn("table", "results/tiny").stdout == undisturbed
-    wasted = attempts_left(folder) - len(undisturbed.splitlines()) + 1
-    print(f"{hit} kills hit a driver at work; 0 lost, 0 double, table identical; {wasted} attempts begun in vain")
-
-
-def test_a_few_kills(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
-    check(tmp_path, grownn, tiny, undisturbed, kills=3, seed=1)
+@pytest.mark.row(1)
+def test_a_killed_driver_loses_nothing(grownn: Grownn, fault: Fault, tmp_path: Path, undisturbed: str) -> None:
+    study = Disturbed(tmp_path, TINY, 1, lambda: counted(3, study.toll), DRIVERS)
+    toll = study.through(undisturbed)
+    fault.struck(toll.kills.total())
+    assert toll.kills.total() == 3
+    assert toll.clean, toll.told()
+    fault.holds(study.arm, grownn("table", "results/tiny").stdout, undisturbed)
+    said = grownn("status", "results/tiny").stderr
+    assert "12/12 trials" in said
+    assert "complete" in said
 
 
 @pytest.mark.slow
-def test_many_kills(grownn: Grownn, tiny: Path, tmp_path: Path, undisturbed: str) -> None:
-    """Study after study until so many kills have hit; each study's ledger must be the undisturbed one."""
-    wanted = int(os.environ.get("KILLS", "20"))
-    hit = studies = 0
-    while hit < wanted:
-        folder = tmp_path / f"study-{studies}"
-        folder.mkdir()
-        hit += killed_and_resumed(folder, tiny, kills=8, seed=100 + studies)
-        studies += 1
-        assert grownn("table", folder / "results/tiny").stdout == undisturbed
-    print(f"{hit} kills over {studies} studies: every table identical to the undisturbed one")
+@pytest.mark.row(1)
+def test_many_kills_of_everybody(fault: Fault, tmp_path: Path) -> None:
+    toll = many(20, 500, tmp_path)
+    fault.tolled(toll.kills.total(), toll.lost.total(), toll.twice.total(), toll.identical)
+    assert len(toll.kills) >= 3
+    assert toll.studies >= len(STUDIES)
+    assert not psutil.Process().children(recursive=True)
+    assert set(toll.kills) <= set(WEIGHTS) == set(Victim)

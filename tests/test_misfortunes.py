@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from pathlib import Path
 
 import pytest
+from fault_table import Fault, rows_of
 from program import TINY, Grownn
 
 UNLUCKY = TINY.replace("CartPole-v1", "unlucky:Unlucky-v0")
@@ -32,20 +31,23 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
 @pytest.mark.parametrize(
     ("what", "limits", "told"),
     [
-        ("raise", (), "RuntimeError: the cart fell off the table"),
-        pytest.param("segfault", (), "SIGSEGV", marks=pytest.mark.slow),
-        pytest.param("sleep", ("limits.stalled_seconds=3",), "no progress for", marks=pytest.mark.slow),
-        ("spin", ("limits.stalled_seconds=3",), "no progress for"),
-        ("memory", ("limits.memory_gib=1",), "out of memory"),
+        pytest.param("raise", (), "RuntimeError: the cart fell off the table", marks=pytest.mark.row(25)),
+        pytest.param("segfault", (), "SIGSEGV", marks=[pytest.mark.row(5), pytest.mark.slow]),
+        pytest.param(
+            *("sleep", ("limits.stalled_seconds=3",), "no progress for"), marks=[pytest.mark.row(26), pytest.mark.slow]
+        ),
+        pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", marks=pytest.mark.row(26)),
+        pytest.param("memory", ("limits.memory_gib=1",), "out of memory", marks=pytest.mark.row(27)),
     ],
 )
 def test_a_misfortune_costs_its_attempt_alone(
-    grownn: Grownn, tmp_path: Path, undisturbed: str, what: str, limits: tuple[str, ...], told: str
+    grownn: Grownn, fault: Fault, tmp_path: Path, undisturbed: str, what: str, limits: tuple[str, ...], told: str
 ) -> None:
     said = run(grownn, tmp_path, what, 2, *limits)
+    fault.struck(2)
     assert told in said
     assert said.count("it is tried again") == 2
-    assert grownn("table", "results/tiny").stdout == undisturbed
+    fault.holds(tmp_path / "results/tiny/grown-3", grownn("table", "results/tiny").stdout, undisturbed)
     kept = list(tmp_path.glob("results/tiny/grown-3/segments/*/*/*/*/failure.json"))
     assert len(kept) == 2
     assert told in kept[0].read_text()
@@ -54,7 +56,7 @@ def test_a_misfortune_costs_its_attempt_alone(
 def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_path: Path) -> None:
     said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6")
     assert "crashed (RuntimeError: the cart fell off the table)" in said
-    rows = list(csv.DictReader(io.StringIO(grownn("table", "results/tiny").stdout)))
+    rows = rows_of(grownn("table", "results/tiny").stdout)
     crashed = {row["config"] for row in rows if row["status"] == "crashed"}
     assert crashed == {"1", "2", "3"}
     assert {row["rung"] for row in rows} == {"1"}
@@ -69,7 +71,7 @@ def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_pat
 @pytest.mark.parametrize("reward", ["nan", pytest.param("1e308", marks=pytest.mark.slow)])
 def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn, tmp_path: Path, reward: str) -> None:
     run(grownn, tmp_path, reward, 1)
-    rows = list(csv.DictReader(io.StringIO(grownn("table", "results/tiny").stdout)))
+    rows = rows_of(grownn("table", "results/tiny").stdout)
     diverged = [row for row in rows if row["status"] == "diverged"]
     assert len(diverged) == 1
     assert diverged[0]["mean_return"] == diverged[0]["checkpoint_sha256"] == ""

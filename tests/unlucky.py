@@ -1,7 +1,8 @@
 """CartPole in which, once or always, something goes badly wrong: the variable UNLUCKY says what, and where to count.
 
 `UNLUCKY=what:times:folder`: `times` processes do `what` at their hundredth step, or at that of the number in
-UNLUCKY_STEP; files in `folder` count them.
+UNLUCKY_STEP; files in `folder` count them. Those that `halt` leave a file with their number there, and go on once it
+holds no file `halt`. UNLUCKY_SCALE multiplies every reward.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
+SCALE = float(os.environ.get("UNLUCKY_SCALE", "1"))
 STEP = int(os.environ.get("UNLUCKY_STEP", "100"))
 steps = 0
 
@@ -30,6 +32,11 @@ def misfortune() -> float | None:
             continue
         break
     else:
+        return None
+    if what == "halt":
+        Path(folder, f"halted-{os.getpid()}").touch()
+        while Path(folder, "halt").exists():
+            time.sleep(0.02)
         return None
     if what == "raise":
         raise RuntimeError("the cart fell off the table")
@@ -54,7 +61,7 @@ class Unlucky(CartPoleEnv):  # type: ignore[misc]
         observation, reward, terminated, truncated, info = super().step(action)
         if steps == STEP and "UNLUCKY" in os.environ and (instead := misfortune()) is not None:
             reward = instead
-        return observation, reward, terminated, truncated, info
+        return observation, reward * SCALE, terminated, truncated, info
 
 
 gymnasium.register("Unlucky-v0", entry_point=Unlucky, max_episode_steps=500)

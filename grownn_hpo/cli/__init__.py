@@ -10,9 +10,14 @@ from grownn_hpo.errors import GrowNNError, Stopped
 def main() -> None:
     """The console script: runs a command and turns its error into a message and an exit code."""
     from grownn_hpo.cli.commands import app
+    from grownn_hpo.cli.outlet import outlive_readers
 
+    outlive_readers()
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()
     except GrowNNError as error:
         print(f"grownn: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

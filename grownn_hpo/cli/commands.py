@@ -98,11 +98,11 @@ def extend(
 ) -> None:
     """Raise an arm's budget and go on; what was computed stays."""
     from grownn_hpo.cli import driving
-    from grownn_hpo.driver.arms import extend_arm, open_path
+    from grownn_hpo.driver.arms import extend_arms, open_path
 
     site, opened = driving.site_of(workers, cluster), open_path(path)
     site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
-    driving.drive_arms(tuple(extend_arm(each, trials) for each in opened), site, path)
+    driving.drive_arms(extend_arms(opened, trials), site, path)
 
 
 @app.command()
@@ -139,12 +139,15 @@ def status(
 def table(
     path: ArmPath,
     form: Annotated[Form, typer.Option("--format", help="How to write it.")] = Form.csv,
+    environments: Annotated[
+        bool, typer.Option("--environments", help="Add a column: in which environment a row was computed, 1 the first.")
+    ] = False,
 ) -> None:
     """Print an arm's ledger: one row per segment, the same bytes however it was computed."""
     from grownn_hpo.cli import showing
     from grownn_hpo.report.table import table as ledger_table
 
-    sys.stdout.write(ledger_table(showing.one_arm(path), form.value))
+    sys.stdout.write(ledger_table(showing.one_arm(path), form.value, environments))
 
 
 @app.command()

@@ -13,7 +13,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from grownn_hpo.cli.live import Display, status_line
+from grownn_hpo.cli.live import Display, environments_told, status_line
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive
 from grownn_hpo.driver.run import ArmRun
@@ -44,37 +44,39 @@ def drive_arms(
     site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     cluster = f" --cluster {site.file}" if site.profile is not None else ""
     console = Console(stderr=True, highlight=False)
+    try:
+        _drive(opened, site, path, take_over, summary, console)
+    except Stopped as error:
+        raise Stopped(f"{error}\nGo on with: grownn resume {path}{cluster}") from None
+
+
+def _drive(opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool, summary: bool, console: Console) -> None:
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
         for run in runs:
-            if run.taken_from:
-                console.print(f"{run.folder.root}: took the lease of {run.taken_from}", soft_wrap=True)
+            for line in run.begun_with:
+                console.print(f"{run.folder.root}: {line}", soft_wrap=True)
 
         def statuses() -> list[ArmStatus]:
             return [arm_status(run.folder, run.arm, run.ledger, dict(run.brackets), dict(run.outcomes)) for run in runs]
 
         unfinished = [run for run in runs if not run.plan().complete]
         if unfinished:
-            with (
-                stopping() as stop,
-                site.open(unfinished) as dispatcher,
-                Display(console, statuses) as display,
-            ):
-                try:
-                    pace = drive(unfinished, dispatcher, display.line, stop)
-                except Stopped as error:
-                    raise Stopped(f"{error}\nGo on with: grownn resume {path}{cluster}") from None
+            with stopping() as stop, site.open(unfinished) as dispatcher, Display(console, statuses) as display:
+                pace = drive(unfinished, dispatcher, display.line, stop)
             console.print(pace.told(), soft_wrap=True)
         if summary:
             arm = opened[0].folder.root if len(opened) == 1 else f"{path}/ARM"
             for status in statuses():
                 console.print(status_line(status), soft_wrap=True)
+                if status.environments:
+                    console.print(environments_told(status), soft_wrap=True)
             console.print(f"Next: grownn report {path}; grownn export {arm} -o incumbent.yaml", soft_wrap=True)
 
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; a second SIGINT ends the process at once, which harms nothing."""
+    """Set on the first SIGINT, SIGTERM or SIGHUP; a second SIGINT ends the process at once, which harms nothing."""
     stop = threading.Event()
 
     def asked(number: int, frame: FrameType | None) -> None:
@@ -85,7 +87,10 @@ def stopping() -> Iterator[threading.Event]:
         stop.set()
         print("\nstopping; once more to stop at once", file=sys.stderr)
 
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    heeded = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup it is meant to go on
+        heeded.append(signal.SIGHUP)
+    before = {number: signal.signal(number, asked) for number in heeded}
     try:
         yield stop
     finally:

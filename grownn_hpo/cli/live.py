@@ -91,7 +91,17 @@ def status_view(status: ArmStatus) -> RenderableType:
             parts.append(Text(f"and {len(status.running) - 16} more", style="dim"))
     if status.failures:
         parts.append(Text(f"latest failure: {status.failures[-1]}", style="red"))
+    if status.environments:
+        parts.append(Text(environments_told(status), style="yellow"))
     return Group(*parts, Text())
+
+
+def environments_told(status: ArmStatus) -> str:
+    """How many segments were computed in which environment, a line each, and how to see which."""
+    *earlier, present = status.environments
+    lines = [f"environment {e.number}: {e.segments} segments; {'; '.join(e.changes) or 'as now'}" for e in earlier]
+    lines.append(f"environment {present.number}, the present one: {present.segments} segments")
+    return "\n".join([*lines, "which row is of which: grownn table PATH --environments"])
 
 
 def status_line(status: ArmStatus) -> str:

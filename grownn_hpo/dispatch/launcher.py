@@ -11,6 +11,7 @@ The owner speaks first and both sides end their lines with a newline:
     launcher:  {"started": <pid>}
     launcher:  <Ending as JSON>
 
+with empty lines from the launcher in between, about one a second, by which the owner knows that it is not frozen;
 and when the owner's end closes, everything here ends.
 """
 
@@ -58,6 +59,7 @@ from grownn_hpo.dispatch.processes import (
 WATCH_SECONDS = 0.2
 TELLING_SECONDS = 0.3  # what a stalled attempt is given to print where it stands
 TAIL_BYTES = 16 * 1024
+ALIVE_SECONDS = 1.0
 
 # An attempt does not send itself these: schedulers, shells and people do.
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -78,6 +80,7 @@ def main(control: int, scratch: str, preload: list[str]) -> None:
     gc.freeze()  # or the first collection in each attempt would copy every page of the imports
     try:
         with socket.socket(fileno=control) as owner, owner.makefile("rb") as requests:
+            _say_alive(owner)
             while line := requests.readline():
                 ending = _Watch(owner, Path(scratch)).over(Job.from_json(line.decode()))
                 if ending is None:
@@ -159,7 +162,7 @@ class _Watch:
     def _until_the_end(self, job: Job, wake: int, output: int, answer: int) -> Ending | None:
         for pipe in (output, answer):
             os.set_blocking(pipe, False)
-        beaten = looked = time.monotonic()
+        beaten = looked = told = time.monotonic()
         kill_at = float("inf")
         with selectors.DefaultSelector() as selector:
             for descriptor in (self._owner.fileno(), wake, output, answer):
@@ -169,6 +172,9 @@ class _Watch:
                 now = time.monotonic()
                 if self._owner.fileno() in ready:
                     return None  # it says nothing while an attempt runs: this is its end
+                if now - told >= ALIVE_SECONDS:
+                    told = now
+                    _say_alive(self._owner)
                 if wake in ready:
                     os.read(wake, 1 << 16)
                     self._reap()
@@ -239,6 +245,12 @@ class _Watch:
     def _said(self) -> Ending | None:
         """The attempt's own ending, if it came to give it whole."""
         return ending_from_json(bytes(self._answer)) if self._answer.endswith(b"\n") else None
+
+
+def _say_alive(owner: socket.socket) -> None:
+    """An empty line, unless the owner, frozen itself, has left no room for one."""
+    with suppress(BlockingIOError):
+        owner.send(b"\n", socket.MSG_DONTWAIT)
 
 
 def _drain(descriptor: int) -> bytes:

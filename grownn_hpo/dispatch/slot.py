@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -38,6 +38,10 @@ main(int(sys.argv[2]), sys.argv[3], sys.argv[4:])
 """
 
 _CLOSE_SECONDS = 2.0
+_LOOK_SECONDS = 1.0
+_FROZEN_LOOKS = 30
+"""A launcher that said nothing through so many looks is frozen: it is heard about once a second."""
+_IMPORTING_LOOKS = 600  # until it has said its first word; from a network file system imports may take minutes
 _LOG_BYTES = 2000
 
 
@@ -83,6 +87,10 @@ class Slot:
             self._launcher = None
 
 
+class _Frozen(Exception):
+    """A launcher is there, and gives no sign of life."""
+
+
 class _Launcher:
     """The owner's end of a `launcher` process."""
 
@@ -90,7 +98,7 @@ class _Launcher:
         self._scratch = Scratch()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the launcher)
         self._socket, theirs = socket.socketpair()
-        self._lines: io.BufferedReader = self._socket.makefile("rb")
+        self._heard, self._spoke = b"", False
         path = [entry or str(Path.cwd()) for entry in sys.path]
         with theirs:
             self._process = subprocess.Popen(
@@ -114,10 +122,14 @@ class _Launcher:
         pid = None
         try:
             self._socket.sendall(job.to_json().encode() + b"\n")
-            if started := self._lines.readline():
+            if started := self._line():
                 pid = json.loads(started)["started"]
-            if ended := self._lines.readline():
+            if ended := self._line():
                 return ending_from_json(ended)
+        except _Frozen as frozen:
+            self._process.kill()
+            self._process.wait()
+            return Lost(str(frozen))
         except (OSError, ValueError):  # it died before it read the job, or in the middle of a line
             pass
         if pid is not None:
@@ -135,10 +147,37 @@ class _Launcher:
         except subprocess.TimeoutExpired:  # frozen
             self._process.kill()
             self._process.wait()
-        self._lines.close()
         self._socket.close()
         self._log.close()
         self._scratch.remove()
+
+    def _line(self) -> bytes:
+        """Its next line; empty once it has ended. Raises _Frozen.
+
+        Silence is counted in looks, not by the clock: a machine that slept, and a driver stopped with Ctrl-Z, have
+        looked but once in all that time.
+        """
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        silent = 0
+        while True:
+            line, end, rest = self._heard.partition(b"\n")
+            if end:
+                self._heard, self._spoke = rest, True
+                if line:  # an empty one is a sign of life and no more
+                    return line
+            elif poll.poll(_LOOK_SECONDS * 1000):
+                silent = 0
+                chunk = self._socket.recv(1 << 16)
+                if not chunk:
+                    return b""
+                self._heard += chunk
+            else:
+                silent += 1
+                if silent >= (_FROZEN_LOOKS if self._spoke else _IMPORTING_LOOKS):
+                    raise _Frozen(
+                        f"its launcher was frozen: no sign of life for {silent * _LOOK_SECONDS:.0f} s; it was killed"
+                    )
 
     def _said(self) -> str:
         with suppress(ValueError):  # closed meanwhile

@@ -19,12 +19,12 @@ from typing import Any
 
 import dask
 import psutil
-from distributed import Security
 from distributed.utils import get_ip
 
 from grownn_hpo.dispatch.dispatcher import Preflight, Refused
 from grownn_hpo.dispatch.endings import Job
 from grownn_hpo.dispatch.fleet import Orders, Why, WorkerJob, orders
+from grownn_hpo.dispatch.keys import new_security
 from grownn_hpo.dispatch.scratch import Scratch
 from grownn_hpo.dispatch.squeue import Queued, QueueSilent, cancel, queued
 from grownn_hpo.dispatch.worker_job import SETTINGS, WorkerCluster, job_arguments, worker_job_name
@@ -114,7 +114,7 @@ class SlurmDispatcher(DaskDispatcher):
                 cluster = WorkerCluster(
                     n_workers=0,
                     name="grownn",
-                    security=Security.temporary(),
+                    security=new_security(),
                     shared_temp_directory=str(keys.path),
                     scheduler_options={
                         **_where(profile),

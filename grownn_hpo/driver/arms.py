@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
+from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder, arm_folders
 
 
@@ -160,17 +162,39 @@ def _write_incumbent(folder: ArmFolder, incumbent: Incumbent) -> None:
     write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
 
 
-def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
-    """Raise an arm's budget to `trials`; what was computed stays."""
-    arm = opened.arm
-    if trials <= arm.search.trials:
-        raise InputError(
-            f"--trials {trials}: must be more than the {arm.search.trials} that {opened.folder.root} has already"
-        )
-    extended = arm.model_copy(update={"search": arm.search.model_copy(update={"trials": trials})})
-    with Lease(opened.folder.lease_file):  # a driver that is at work would not see the new budget
-        record_arm(opened.folder, extended)
-    return OpenArm(extended, opened.folder)
+def extend_arms(opened: Sequence[OpenArm], trials: int) -> tuple[OpenArm, ...]:
+    """Raise the arms' budgets to `trials`, of all or of none; what was computed stays.
+
+    Raises InputError where an arm has more already, or all have as many. One that has exactly as many is left as it is,
+    so that a call that was killed between two arms can be made again.
+    """
+    budgets = {each.folder.root: each.arm.search.trials for each in opened}
+    if trials < max(budgets.values()) or {trials} == set(budgets.values()):
+        most = max(budgets.values())
+        which = ", ".join(str(root) for root, budget in budgets.items() if budget == most)
+        each_alone = ". Nothing was changed; name one arm to extend it alone" if len(opened) > 1 else ""
+        raise InputError(f"--trials {trials}: must be more than the {most} that {which} has already{each_alone}")
+    with contextlib.ExitStack() as leases:  # a driver that is at work would not see the new budget
+        for each in opened:
+            leases.enter_context(Lease(each.folder.lease_file))
+            read_ledger(each.folder)  # what it refuses, is refused before anything is written
+        return tuple(_record_budgets(opened, trials))
+
+
+def _record_budgets(opened: Sequence[OpenArm], trials: int) -> Iterator[OpenArm]:
+    """Record the budget in every arm; where the storage fails at one, those before it get theirs back."""
+    for done, each in enumerate(opened):
+        arm = each.arm
+        extended = arm.model_copy(update={"search": arm.search.model_copy(update={"trials": trials})})
+        try:
+            if extended != arm:
+                record_arm(each.folder, extended)
+        except OSError:
+            for before in opened[:done]:
+                with contextlib.suppress(OSError):
+                    record_arm(before.folder, before.arm)
+            raise
+        yield OpenArm(extended, each.folder, each.accept_environment)
 
 
 def _holds_something_else(folder: ArmFolder) -> bool:

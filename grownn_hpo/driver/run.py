@@ -10,10 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from pydantic import JsonValue
+
 from grownn_hpo.dispatch import Died, Ending, Job, Lost, OutOfMemory, Raised, Returned, Stalled
 from grownn_hpo.dispatch.driver_job import job_is_there
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.losses import Losses
+from grownn_hpo.environment import changes, environment
 from grownn_hpo.envs import modules
 from grownn_hpo.errors import GrowNNError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
@@ -22,8 +25,10 @@ from grownn_hpo.spec import Arm, legs_of
 from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
+    begin_environment,
     configurations_of,
     read_brackets,
+    read_environment,
     set_aside_damaged_brackets,
     sweep_temporaries,
     write_bracket,
@@ -63,6 +68,7 @@ class ArmRun:
         self._losses = Losses(opened.arm.boundary_env_steps)
         self._rates: dict[int, list[float]] = {}
         self._unrecorded: list[Entry] = []
+        self._accepted: tuple[str, ...] = ()
         self._compared: set[Path] = set()
 
     def __enter__(self) -> ArmRun:
@@ -76,7 +82,7 @@ class ArmRun:
         except OSError as error:
             if error.errno not in STORAGE_ERRORS:
                 raise
-            raise Stopped(f"{failure(error)}\nGo on with: grownn resume {self.folder.root}") from error
+            raise Stopped(failure(error)) from error
         return self
 
     def _open(self) -> None:
@@ -92,6 +98,7 @@ class ArmRun:
                 " type the same `grownn evaluate` again, which writes it anew from the incumbent's file"
             )
         self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
+        self._accept_changes()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self._file.close()
@@ -176,10 +183,24 @@ class ArmRun:
             useful_seconds=self._useful_seconds(segment),
         )
 
+    def _accept_changes(self) -> None:
+        now = environment()
+        changed = changes(read_environment(self.folder), now)
+        if self.accept_environment and changed:
+            self.begin_environment(now, None)
+            count = len(self.ledger.entries)
+            self._accepted = (f"goes on in another environment ({'; '.join(changed)}); {count} segments are kept",)
+
+    def begin_environment(self, now: dict[str, JsonValue], workers: dict[str, JsonValue] | None) -> None:
+        """Record that from here on segments are computed with these versions and CPUs, as was accepted."""
+        counting = (f"{segment}/{entry.attempt}" for segment, entry in self.ledger.entries.items())
+        begin_environment(self.folder, now, workers, counting)
+
     @property
-    def taken_from(self) -> str | None:
-        """Whose lease, left on another host, was taken, and why that was right, in words; None if there was none."""
-        return self._lease.taken_from
+    def begun_with(self) -> tuple[str, ...]:
+        """What a person should know about how this began, a line each: a lease taken, an environment accepted."""
+        taken = (f"took the lease of {self._lease.taken_from}",) if self._lease.taken_from else ()
+        return taken + self._accepted
 
     @property
     def token(self) -> str:

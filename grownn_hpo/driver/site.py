@@ -164,7 +164,10 @@ class Gate:
         return f"the worker on {report.host}{job} must not train for this study:\n  {listed}"
 
     def _keep(self, machine: Machine) -> None:
-        self._accept.clear()  # what was accepted is the measure from now on
         for run in self._runs:
-            if read_workers(run.folder) != asdict(machine):
+            known = read_workers(run.folder)
+            if known is not None and known != asdict(machine):
+                run.begin_environment(environment(), asdict(machine))
+            elif known is None:
                 record_workers(run.folder, asdict(machine))
+        self._accept.clear()  # what was accepted is the measure from now on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from grownn_hpo.report.environments import EnvironmentShare, environment_shares
 from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, rung_progress
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
@@ -51,7 +52,10 @@ class Leader:
 
 @dataclass(frozen=True, slots=True)
 class ArmStatus:
-    """Where an arm stands. `seconds_left` is None until a segment has finished, `driven_by` while nobody drives."""
+    """Where an arm stands. `seconds_left` is None until a segment has finished, `driven_by` while nobody drives.
+
+    `environments` are those that its segments were computed in, none where there was only ever one.
+    """
 
     study: str
     arm: str
@@ -64,6 +68,7 @@ class ArmStatus:
     failures: tuple[str, ...]
     seconds_left: float | None
     driven_by: str | None
+    environments: tuple[EnvironmentShare, ...] = ()
 
 
 def read_status(folder: ArmFolder) -> ArmStatus:
@@ -111,6 +116,7 @@ def arm_status(
         failures=tuple(_failures(ledger)),
         seconds_left=0.0 if now.complete else _seconds_left(arm, ledger, rungs, under_way),
         driven_by=lease.holder(folder.lease_file) if driven else None,
+        environments=environment_shares(folder, ledger.entries),
     )
 
 

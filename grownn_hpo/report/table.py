@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from pydantic import JsonValue
 
+from grownn_hpo.report.environments import environment_numbers
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
@@ -22,17 +23,25 @@ COLUMNS = (
     *("growth_difference", "parent_sha256", "checkpoint_sha256"),
 )
 
+ENVIRONMENT = "environment"
 
-def table(folder: ArmFolder, form: Literal["csv", "json"]) -> str:
-    """The arm's ledger as text. Floats are written so that they read back exactly; what is absent is empty, or null."""
-    arm = read_arm(folder)
+
+def table(folder: ArmFolder, form: Literal["csv", "json"], environments: bool = False) -> str:
+    """The arm's ledger as text. Floats are written so that they read back exactly; what is absent is empty, or null.
+
+    `environments` adds a column: the number of the environment, in the order of time, that computed the row.
+    """
+    arm, ledger = read_arm(folder), read_ledger(folder)
     configurations = configurations_of(read_brackets(folder), arm.rungs[0].configurations)
-    rows = list(table_rows(arm, read_ledger(folder).results, configurations))
+    rows = list(table_rows(arm, ledger.results, configurations))
+    if environments:
+        numbers = environment_numbers(folder, ledger.entries)
+        rows = [row | {ENVIRONMENT: numbers[segment]} for segment, row in zip(sorted(numbers), rows, strict=True)]
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *hyperparameters(arm)])
+    writer.writerow([*COLUMNS, *hyperparameters(arm), *([ENVIRONMENT] if environments else [])])
     writer.writerows([["" if v is None else v for v in row.values()] for row in rows])
     return buffer.getvalue()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,19 @@ class Bracket:
     suggested_from: str
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An environment that an arm was driven in before, and the attempts, like `c0001/s0/r1/a1`, that counted then."""
+
+    environment: dict[str, JsonValue]
+    attempts: tuple[str, ...]
+
+
 _BRACKET = TypeAdapter(Bracket)
+_EARLIERS = TypeAdapter(tuple[Earlier, ...])
 _CREATED = "arm"
 _WORKERS = "workers"
+_EARLIER = "earlier"
 
 
 def create_arm(folder: ArmFolder, arm: Arm, environment: dict[str, JsonValue]) -> None:
@@ -64,8 +74,39 @@ def created_arm(folder: ArmFolder) -> Arm | None:
 
 
 def read_environment(folder: ArmFolder) -> dict[str, JsonValue]:
-    """What the arm was created with: versions, CPU, git commit; empty if that was lost."""
-    return {key: value for key, value in _environment(folder).items() if key not in (_CREATED, _WORKERS)}
+    """What the arm is driven with: versions, CPU, git commit; empty if that was lost."""
+    return {key: value for key, value in _environment(folder).items() if key not in (_CREATED, _WORKERS, _EARLIER)}
+
+
+def read_earlier(folder: ArmFolder) -> tuple[Earlier, ...]:
+    """The environments that the arm was driven in before, first one first; none unless another was accepted since."""
+    try:
+        return _EARLIERS.validate_python(_environment(folder).get(_EARLIER, ()))
+    except ValidationError:
+        return ()
+
+
+def begin_environment(
+    folder: ArmFolder,
+    environment: dict[str, JsonValue],
+    workers: dict[str, JsonValue] | None,
+    attempts: Iterable[str],
+) -> None:
+    """From now on the arm is driven with `environment`, its `workers` with theirs; `attempts` are all that count now.
+
+    Those that no earlier environment has yet are kept as the work of the one recorded until now.
+    """
+    content, earlier = _environment(folder), read_earlier(folder)
+    theirs = tuple(sorted({*attempts}.difference(*(each.attempts for each in earlier))))
+    if theirs:
+        until_now = {key: value for key, value in content.items() if key not in (_CREATED, _EARLIER)}
+        earlier = (*earlier, Earlier(until_now, theirs))
+    content = environment | {key: content[key] for key in (_CREATED,) if key in content}
+    if workers is not None:
+        content |= {_WORKERS: workers}
+    if earlier:
+        content |= {_EARLIER: _EARLIERS.dump_python(earlier, mode="json")}
+    write_file(folder.environment_file, json.dumps(content, indent=1).encode())
 
 
 def record_workers(folder: ArmFolder, machine: dict[str, JsonValue]) -> None:

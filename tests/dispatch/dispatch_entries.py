@@ -111,6 +111,11 @@ def hangs_with_the_lock(payload: str, beat: Beat) -> str:
     return "slept"
 
 
+def hangs_with_the_lock_for(payload: str, beat: Beat) -> str:
+    ctypes.PyDLL(None).sleep(json.loads(payload)["seconds"])
+    return "slept"
+
+
 def holds(payload: str, beat: Beat) -> str:
     """So many MiB, then some time."""
     order = json.loads(payload)

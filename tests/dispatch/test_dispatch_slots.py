@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from dispatch_waiting import eventually
+from dispatch_waiting import eventually, gone
 
-from grownn_hpo.dispatch import Dispatcher, Ending, Inline, Job, Lost, Preflight, Returned, open_dispatcher
+from grownn_hpo.dispatch import Dispatcher, Ending, Inline, Job, Lost, Preflight, Returned, open_dispatcher, slot
 from grownn_hpo.dispatch.dispatcher import PREFLIGHT_ATTEMPTS
 from grownn_hpo.dispatch.local import DaskLocal
 from grownn_hpo.dispatch.scratch import Scratch
@@ -190,6 +191,30 @@ class TestPreflight:
             assert dispatcher.wait(0.3) == ()
         assert time.monotonic() - started < 30
         assert dispatcher.wait(0) == ()
+
+
+def test_a_frozen_launcher_is_given_up_with_its_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slot, "_FROZEN_LOOKS", 3)
+    pid_file = tmp_path / "pid"
+    with Inline() as inline:
+        inline.submit(job("frozen", "sleeps", {"seconds": 60, "pid_file": str(pid_file)}))
+        assert eventually(pid_file.exists)
+        attempt = psutil.Process(int(pid_file.read_text()))
+        launcher = attempt.parent()
+        launcher.suspend()
+        ending = endings(inline, 1)["frozen"]
+        assert ending == Lost("its launcher was frozen: no sign of life for 3 s; it was killed")
+        assert gone([attempt, launcher])
+        inline.submit(job("next"))
+        assert endings(inline, 1) == {"next": Returned("null")}
+
+
+def test_an_attempt_may_be_silent_for_as_long_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is its launcher that must be heard of; what the attempt may do is the job's own limit."""
+    monkeypatch.setattr(slot, "_FROZEN_LOOKS", 4)
+    with Inline() as inline:
+        inline.submit(job("silent", "hangs_with_the_lock_for", {"seconds": 8}))
+        assert endings(inline, 1) == {"silent": Returned("slept")}
 
 
 def test_news_is_told_once_and_in_order() -> None:

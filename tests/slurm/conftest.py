@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -48,14 +46,6 @@ def slurm(cluster: Slurm) -> Iterator[Slurm]:
     """The cluster with both nodes idle; jobs and processes that the test leaves are ended after it."""
     yield cluster
     cluster.clear()
-
-
-@pytest.fixture(scope="session")
-def first_bracket(undisturbed: str) -> str:
-    """Of the undisturbed run's table, the rows of its first bracket: the table of a study that has no other."""
-    header, *lines = undisturbed.splitlines(keepends=True)
-    rows = csv.DictReader(io.StringIO(undisturbed))
-    return header + "".join(line for line, row in zip(lines, rows, strict=True) if row["bracket"] == "1")
 
 
 @pytest.fixture

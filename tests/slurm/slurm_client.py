@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import two_nodes
+from driven import wait
 
 STOP_SECONDS = 30.0
 OF_SLURM = {"munged", "slurmctld", "slurmscriptd", "slurmd", "slurmstepd"}
@@ -118,16 +118,6 @@ class Slurm:
 
         # A node that did not answer for a while is asked again every 100 s.
         wait(idle, 150, lambda: f"not idle: {self.nodes()}, {self.jobs()}, {self.processes()}")
-
-
-def wait(condition: Callable[[], object], seconds: float, otherwise: Callable[[], str] | str) -> float:
-    """The seconds until the condition held; raises TimeoutError with the words if it takes longer than `seconds`."""
-    start = time.monotonic()
-    while not condition():
-        if time.monotonic() - start > seconds:
-            raise TimeoutError(f"after {seconds:g} s: {otherwise if isinstance(otherwise, str) else otherwise()}")
-        time.sleep(0.05)
-    return time.monotonic() - start
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from driven import SECONDS, Driver, driven, wait
 from program import TINY, command, surroundings
-from slurm_client import Slurm, wait
+from slurm_client import Slurm
 
 HERE = Path(__file__).parent
 HALTING = TINY.replace("CartPole-v1", "halting:Halting-v0").replace("trials: 12", "trials: 6")
@@ -23,8 +24,6 @@ walltime: "{walltime}"
 memory_gib: 0.9
 jobs: {{at_least: {at_least}, at_most: {at_most}}}
 """
-SECONDS = 150.0
-"""More than anything here takes on a machine that has more to do."""
 
 
 @dataclass(frozen=True)
@@ -33,34 +32,6 @@ class Attempt:
 
     job: int
     process: psutil.Process
-
-
-@dataclass(frozen=True)
-class Driver:
-    """A driver at work, and the file that it writes its lines to."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def said(self) -> str:
-        return self.log.read_text(errors="replace")
-
-    def says(self, text: str, seconds: float = SECONDS) -> float:
-        """Waits until it has said so; the seconds that this took."""
-        return wait(lambda: text in self.said, seconds, lambda: f"did not say {text!r}:\n{self.said}")
-
-    def ends(self, code: int = 0, seconds: float = 2 * SECONDS) -> str:
-        """Waits for its end, with that exit code; all that it said."""
-        wait(lambda: self.process.poll() is not None, seconds, lambda: f"has not ended:\n{self.said}")
-        assert self.process.returncode == code, self.said
-        assert "Traceback" not in self.said
-        return self.said
-
-    def kill(self) -> None:
-        """SIGKILL of the driver alone, as a machine's failure or its owner would."""
-        self.process.kill()
-        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -93,21 +64,8 @@ class Study:
     def driven(self, *words: object, **env: str) -> Iterator[Driver]:
         """`grownn` with these words, `run` the study if there are none; it is killed at the end if it still runs."""
         words = words or ("run", "study.yaml", "--cluster", "site.yaml")
-        log = self.folder / f"driver-{len(list(self.folder.glob('driver-*')))}.txt"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command(*words),
-                cwd=self.folder,
-                env=self._environment(**env),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-            )
-        try:
-            yield Driver(process, log)
-        finally:
-            process.kill()
-            process.wait()
+        with driven(self.folder, *words, env=self._environment(**env)) as driver:
+            yield driver
 
     def call(self, *words: object) -> subprocess.CompletedProcess[str]:
         """`grownn` with these words, to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from fault_table import Fault
 from study_on_slurm import Study
 
 
@@ -17,7 +18,8 @@ def stopped(study: Study, *words: object) -> str:
     return said
 
 
-def test_other_versions_on_the_node(study: Study) -> None:
+@pytest.mark.row(28)
+def test_other_versions_on_the_node(study: Study, fault: Fault) -> None:
     """A folder with another torch, by its metadata, is the first that the worker's interpreter looks into."""
     other = study.folder / "other" / "torch-1.0.dist-info"
     other.mkdir(parents=True)
@@ -27,6 +29,9 @@ def test_other_versions_on_the_node(study: Study) -> None:
     assert "the worker on " in said
     assert "(Slurm job " in said
     assert f"torch is 1.0 there and {torch.__version__.partition('+')[0]}" in said
+    assert "install there what is here" in said
+    fault.struck()
+    fault.nothing_trained(study.arm)
 
 
 @pytest.mark.slow

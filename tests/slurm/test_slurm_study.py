@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from fault_table import Fault
 from program import TINY, surroundings
 from slurm_client import Slurm, wait
 from study_on_slurm import HALTING, Driver, Study, since
@@ -32,7 +33,10 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_the_table_is_the_local_one_and_nobody_else_gets_in(slurm: Slurm, open_folder: Path, undisturbed: str) -> None:
+@pytest.mark.row(33)
+def test_the_table_is_the_local_one_and_nobody_else_gets_in(
+    slurm: Slurm, fault: Fault, open_folder: Path, undisturbed: str
+) -> None:
     study = Study(slurm, open_folder, HALTING.replace("trials: 6", "trials: 12"))
     assert study.text.count("trials: 12") == TINY.count("trials: 12")
     study.profile(at_least=4, at_most=4)  # of which two will never start: there is no room
@@ -42,12 +46,12 @@ def test_the_table_is_the_local_one_and_nobody_else_gets_in(slurm: Slurm, open_f
         assert sorted(job.state for job in slurm.jobs()) == ["PENDING", "PENDING", "RUNNING", "RUNNING"]
         listening = addresses_of(driver, slurm)
         assert all(ipaddress.ip_address(address.rpartition(":")[0]).is_loopback for address in listening)
-        refused_to_a_stranger(study, listening)
+        fault.struck(refused_to_a_stranger(study, listening))
         study.go_on()
         driver.ends()
         assert "PENDING" not in [job.state for job in slurm.jobs()]
         study.nothing_left()
-    assert study.table() == undisturbed
+    fault.holds(study.arm, study.table(), undisturbed)
 
 
 def addresses_of(driver: Driver, slurm: Slurm) -> list[str]:
@@ -62,7 +66,8 @@ def addresses_of(driver: Driver, slurm: Slurm) -> list[str]:
     return found
 
 
-def refused_to_a_stranger(study: Study, addresses: list[str]) -> None:
+def refused_to_a_stranger(study: Study, addresses: list[str]) -> int:
+    """How many tries of another user were refused: all that should be."""
     logs = study.folder / "results/tiny/slurm"
     (keys,) = (path for path in logs.iterdir() if path.is_dir())
     paths = [study.folder, study.arm, study.arm / "study.yaml", logs, keys, next(keys.glob(".dask*"))]
@@ -76,30 +81,35 @@ def refused_to_a_stranger(study: Study, addresses: list[str]) -> None:
     print(
         f"\nanother user: {len(tries) - len(let_in)} tries refused at {len(addresses)} sockets and {len(paths)} paths"
     )
+    return len(tries) - len(let_in)
 
 
+@pytest.mark.row(6)
 @pytest.mark.slow
-def test_a_cancelled_job_is_replaced(study: Study, first_bracket: str) -> None:
+def test_a_cancelled_job_is_replaced(study: Study, fault: Fault, first_bracket: str) -> None:
     study.halt()
     with study.driven() as driver:
         before = study.when_halfway(2)
         at = time.monotonic()
         study.slurm.cancel(before[0].job)
+        fault.struck()
         wait(lambda: {a.job for a in study.halfway()} - {a.job for a in before}, 30, lambda: driver.said)
         print(f"\nscancel of a worker job in mid-segment: the next one's worker is as far after {since(at)}")
         study.go_on()
         driver.ends()
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()
 
 
+@pytest.mark.row(9)
 @pytest.mark.slow
-def test_a_lost_nodes_segments_go_elsewhere(study: Study, first_bracket: str) -> None:
+def test_a_lost_nodes_segments_go_elsewhere(study: Study, fault: Fault, first_bracket: str) -> None:
     study.halt()
     with study.driven() as driver:
         before = study.when_halfway(2)
         at = time.monotonic()
         study.slurm.down("n2")
+        fault.struck()
         wait(lambda: len(study.halfway()) == 1, 20, lambda: f"{study.halfway()}")
         lost = study.slurm.job(next(attempt.job for attempt in before if attempt not in study.halfway()))
         assert lost is None, "requeued: it would meet the job that replaces it"
@@ -110,12 +120,13 @@ def test_a_lost_nodes_segments_go_elsewhere(study: Study, first_bracket: str) ->
         study.go_on()
         said = driver.ends()
     assert said.count("has gone); it is tried again") == 1
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()
 
 
+@pytest.mark.row(7)
 @pytest.mark.slow
-def test_jobs_of_a_minute_are_enough(study: Study, first_bracket: str) -> None:
+def test_jobs_of_a_minute_are_enough(study: Study, fault: Fault, first_bracket: str) -> None:
     study.profile(walltime="00:01:00")
     study.halt()
     with study.driven() as driver:
@@ -125,12 +136,14 @@ def test_jobs_of_a_minute_are_enough(study: Study, first_bracket: str) -> None:
         study.go_on()
         said = driver.ends()
     assert said.count("lost (its Slurm job's time was over") >= 2
-    assert study.table() == first_bracket
+    fault.struck(said.count("lost (its Slurm job's time was over"))
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()
 
 
+@pytest.mark.row(7)
 @pytest.mark.slow
-def test_what_a_minute_cut_goes_on_from_its_boundary(slurm: Slurm, tmp_path: Path) -> None:
+def test_what_a_minute_cut_goes_on_from_its_boundary(slurm: Slurm, fault: Fault, tmp_path: Path) -> None:
     """Segments of four legs, held in their third until walltime has cut them."""
     text = HALTING.replace("seed: 3\n", "seed: 3\nboundary_env_steps: 100\n")
     (tmp_path / "local").mkdir()
@@ -147,37 +160,42 @@ def test_what_a_minute_cut_goes_on_from_its_boundary(slurm: Slurm, tmp_path: Pat
         study.go_on()
         said = driver.ends()
     assert said.count("it is tried again from its boundary at") >= 2
-    assert study.table() == local.table()
+    fault.struck(said.count("it is tried again from its boundary at"))
+    fault.holds(study.arm, study.table(), local.table())
     study.nothing_left()
 
 
+@pytest.mark.row(10)
 @pytest.mark.slow
-def test_a_queue_that_grants_nothing_is_waited_for_and_told_of(study: Study, first_bracket: str) -> None:
+def test_a_queue_that_grants_nothing_is_waited_for_and_told_of(study: Study, fault: Fault, first_bracket: str) -> None:
     for node in ("n1", "n2"):
         study.slurm.drain(node)
+    fault.struck()
     with study.driven() as driver:
         driver.says("no worker yet; waiting in Slurm's queue: 2 worker jobs (")
         for node in ("n1", "n2"):
             study.slurm.resume(node)
         said = driver.ends()
     print("", *(line for line in said.splitlines() if "no worker yet" in line), sep="\n")
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()
 
 
+@pytest.mark.row(11)
 @pytest.mark.slow
-def test_a_killed_drivers_jobs_are_ended_by_the_next(study: Study, first_bracket: str) -> None:
+def test_a_killed_drivers_jobs_are_ended_by_the_next(study: Study, fault: Fault, first_bracket: str) -> None:
     study.halt()
     with study.driven() as first:
         before = {attempt.job for attempt in study.when_halfway(2)}
         first.kill()
+        fault.struck()
     with study.driven(*study.resume()) as second:
         assert {job.id for job in study.slurm.jobs()} == before
         wait(lambda: not before & {job.id for job in study.slurm.jobs()}, 30, lambda: second.said)
         study.when_halfway(2)
         study.go_on()
         second.ends()
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     assert committed_attempts(study) == {"a1": 10, "a2": 2}
     study.nothing_left()
 
@@ -187,8 +205,9 @@ def committed_attempts(study: Study) -> Counter[str]:
     return Counter(path.parent.name for path in study.arm.glob("segments/*/*/*/*/result.json"))
 
 
+@pytest.mark.row(12, 13)
 @pytest.mark.slow
-def test_a_frozen_job_that_goes_on_later_is_never_counted_twice(study: Study, first_bracket: str) -> None:
+def test_a_frozen_job_that_goes_on_later_is_never_counted_twice(study: Study, fault: Fault, first_bracket: str) -> None:
     """A node is cut off from Slurm, with its job frozen; the driver is killed; its successor computes the segment
     again; then the frozen attempt goes on, and commits its own result of it.
     """
@@ -209,6 +228,7 @@ def test_a_frozen_job_that_goes_on_later_is_never_counted_twice(study: Study, fi
             study.go_on()
             wait(lambda: committed_attempts(study)["a2"] == 1, 60, lambda: second.said)
             old.process.resume()
+            fault.struck()
             wait(lambda: committed_attempts(study)["a1"], 60, "the frozen attempt did not go on")
             said = second.ends()
     assert "WARNING" not in said
@@ -216,7 +236,7 @@ def test_a_frozen_job_that_goes_on_later_is_never_counted_twice(study: Study, fi
     assert [(path.parent / "a1" / "result.json").exists() for path in both] == [True]
     for name in ("checkpoint.safetensors", "checkpoint.json", "curve.csv"):
         assert (both[0] / name).read_bytes() == (both[0].parent / "a1" / name).read_bytes()
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()
 
 

@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+from fault_table import Fault
 from slurm_client import wait
 from study_on_slurm import SECONDS, Study, since
 
@@ -82,7 +83,8 @@ def test_scancel_stops_it_cleanly(study: Study, first_bracket: str) -> None:
     study.nothing_left()
 
 
-def test_a_dead_drivers_job_is_requeued(study: Study, first_bracket: str) -> None:
+@pytest.mark.row(8)
+def test_a_dead_drivers_job_is_requeued(study: Study, fault: Fault, first_bracket: str) -> None:
     """As when its node fails: the driver dies without a word, and Slurm runs its job again."""
     submitted = Submitted(study, "00:10:00")
     before = {attempt.job for attempt in study.when_halfway(2)}
@@ -90,11 +92,12 @@ def test_a_dead_drivers_job_is_requeued(study: Study, first_bracket: str) -> Non
     driver.suspend()  # not to hear what Slurm says before the job is requeued
     study.slurm.call("scontrol", "requeue", submitted.job)
     driver.kill()
+    fault.struck()
     submitted.starts(2)
     wait(lambda: {a.job for a in study.halfway()} - before, SECONDS, lambda: submitted.said)
     assert not before & {job.id for job in study.slurm.jobs()}, "the first start's jobs were cancelled"
     study.go_on()
     said = submitted.ends()
     assert said.splitlines()[-1].endswith("the driver ended with exit code 0")
-    assert study.table() == first_bracket
+    fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()

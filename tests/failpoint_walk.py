@@ -184,7 +184,7 @@ def every_error(walk: Walk, effect: str) -> Counts:
 
 
 def every_recovery(walk: Walk, warm: Warm, folder: Path, first: str) -> Counts:
-    """A driver killed at `first` (`NAME@N`); then, for each pass of the recovery from that, one that is killed there."""
+    """A driver killed at `first` (`NAME@N`); then, for each pass of the recovery from that, one killed there."""
     begun = folder / "begun"
     begun.mkdir()
     (begun / "tiny.yaml").write_text(STUDY)

@@ -118,9 +118,7 @@ class Walk:
         seen: set[Path] = set()
         while not ended or ended[-1].returncode:
             assert len(ended) <= len(orders) + SPARE_STARTS, ended
-            there = (folder / ARM / "study.yaml").exists()
-            args = ("resume", "results/tiny") if there else ("run", "tiny.yaml")
-            ended.append(self._warm.run(*args, "--workers", 0, cwd=folder, env=env))
+            ended.append(self._warm.run(*_going_on(folder), "--workers", 0, cwd=folder, env=env))
             assert ended[-1].returncode in (0, KILLED, STOPPED), ended[-1]
             seen |= _commits(folder)
         if like is None:
@@ -138,6 +136,11 @@ class Walk:
         ended = self._warm.run("table", "results/tiny", cwd=folder)
         assert ended.returncode == 0, ended
         return ended.stdout
+
+
+def _going_on(folder: Path) -> tuple[str, str]:
+    """What to type: a study that was killed before its file was written is not there yet."""
+    return ("resume", "results/tiny") if (folder / ARM / "study.yaml").exists() else ("run", "tiny.yaml")
 
 
 def _commits(folder: Path) -> set[Path]:
@@ -181,19 +184,19 @@ def every_error(walk: Walk, effect: str) -> Counts:
 
 
 def every_recovery(walk: Walk, warm: Warm, folder: Path, first: str) -> Counts:
-    """A driver killed at the pass `first`; then, for each pass of the recovery from that, one that is killed there."""
+    """A driver killed at `first` (`NAME@N`); then, for each pass of the recovery from that, one killed there."""
     begun = folder / "begun"
     begun.mkdir()
     (begun / "tiny.yaml").write_text(STUDY)
     log = begun / "passes"
-    killed = warm.run("run", "tiny.yaml", "--workers", 0, cwd=begun, env={VARIABLE: f"{log} {first}"})
+    killed = warm.run("run", "tiny.yaml", "--workers", 0, cwd=begun, env={VARIABLE: f"{log} driver:{first}=kill"})
     assert killed.returncode == KILLED, killed
     counts = Counts(1)
     undisturbed = folder / "recovered"
     shutil.copytree(begun, undisturbed)
     log = undisturbed / "passes"
     log.unlink()
-    recovered = warm.run("resume", "results/tiny", "--workers", 0, cwd=undisturbed, env={VARIABLE: str(log)})
+    recovered = warm.run(*_going_on(undisturbed), "--workers", 0, cwd=undisturbed, env={VARIABLE: str(log)})
     assert recovered.returncode == 0, recovered
     for (role, name), passes in sorted(passes_in(log).items()):
         if role == "driver" and not name.endswith(".read"):

@@ -6,6 +6,7 @@ no valid `result.json` did not happen.
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,9 +93,15 @@ def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
 
 
 def commit_result(attempt: Path, result: SegmentResult, measured: Measured | None) -> Commit:
-    """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first."""
+    """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first.
+
+    Raises OSError where the storage fails, or has changed the checkpoint since it was written.
+    """
     names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
     artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
+    written = result.checkpoint_sha256
+    if result.status is Status.COMPLETED and artefacts.get(paths.CHECKPOINT, written) != written:
+        raise OSError(errno.EIO, "it does not hold what was written to it", str(attempt / paths.CHECKPOINT))
     commit = Commit(result, artefacts, measured)
     write_file(attempt / paths.RESULT, seal(_COMMIT.dump_json(commit, indent=1)))
     return commit

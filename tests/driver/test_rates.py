@@ -12,6 +12,7 @@ from grownn_hpo.driver.planning.rates import read_rates
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Measured, claim_attempt, commit_result
+from grownn_hpo.store.commit import write_file
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status
@@ -23,9 +24,9 @@ MEASURED = Measured(20.0, 15.0, 4.0, 0.4, "n1", WHOLE)
 
 def finish(folder: ArmFolder, segment: Segment, measured: Measured | None, status: Status = Status.COMPLETED) -> Path:
     attempt = claim_attempt(folder, segment)
-    (attempt / paths.CHECKPOINT).write_bytes(b"t" * 5000)
+    checkpoint = write_file(attempt / paths.CHECKPOINT, b"t" * 5000)
     mean_return = 1.0 if status is Status.COMPLETED else None
-    result = SegmentResult(segment, status, mean_return, None, WHOLE, segment.rung, None, None, "c" * 64)
+    result = SegmentResult(segment, status, mean_return, None, WHOLE, segment.rung, None, None, checkpoint)
     commit_result(attempt, result, measured)
     return attempt
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from grownn_hpo.store import paths
@@ -14,9 +15,12 @@ MEASURED = Measured(
 )
 
 
-def completed(segment: Segment, mean_return: float = 0.1, detail: str | None = None) -> SegmentResult:
+def completed(
+    segment: Segment, mean_return: float = 0.1, detail: str | None = None, checkpoint: bytes = b"tensors"
+) -> SegmentResult:
+    digest = hashlib.sha256(checkpoint).hexdigest()
     return SegmentResult(
-        segment, Status.COMPLETED, mean_return, 0.5, 1000 * segment.rung, segment.rung, None, None, "c" * 64, detail
+        segment, Status.COMPLETED, mean_return, 0.5, 1000 * segment.rung, segment.rung, None, None, digest, detail
     )
 
 
@@ -29,4 +33,4 @@ def finish(
     (attempt / paths.CHECKPOINT_META).write_bytes(b"{}")
     (attempt / paths.PROGRESS).write_text(attempt.name)
     took = replace(MEASURED, seconds=seconds)
-    return Committed(commit_result(attempt, completed(segment, mean_return), took), attempt)
+    return Committed(commit_result(attempt, completed(segment, mean_return, checkpoint=checkpoint), took), attempt)

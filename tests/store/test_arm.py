@@ -22,11 +22,11 @@ from grownn_hpo.store.arm import (
     read_workers,
     record_arm,
     record_workers,
+    set_aside_damaged_brackets,
     sweep_temporaries,
     write_bracket,
 )
-from grownn_hpo.store.commit import TEMPORARY
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder
 
 FULL = Bracket(1, ({"learning_rate": 1e-4, "activation": "relu", "flag": True}, {"learning_rate": 0.1}), "f" * 64)
 REST = Bracket(2, ({"learning_rate": 5e-324, "n_epochs": 7},), "e" * 64)
@@ -142,6 +142,18 @@ def test_a_bracket_under_anothers_name_is_refused(folder: ArmFolder) -> None:
     folder.bracket_file(1).rename(folder.bracket_file(4))
     with pytest.raises(GrowNNError, match=r"0004\.json: damaged: it holds bracket 1"):
         read_brackets(folder)
+
+
+def test_a_damaged_bracket_is_set_aside_and_the_others_are_read(folder: ArmFolder) -> None:
+    for bracket in (FULL, REST):
+        write_bracket(folder, bracket)
+    assert set_aside_damaged_brackets(folder) == ()
+    whole = folder.bracket_file(1).read_bytes()
+    folder.bracket_file(1).write_bytes(whole[:-1])
+    aside = folder.brackets / "0001.json.damaged"
+    assert set_aside_damaged_brackets(folder) == (aside,)
+    assert aside.read_bytes() == whole[:-1]
+    assert read_brackets(folder) == {2: REST}
 
 
 def test_sweeping_removes_temporaries_alone(folder: ArmFolder) -> None:

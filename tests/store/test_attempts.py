@@ -56,7 +56,7 @@ unfinished = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(results | unfinished)
 def test_a_commit_reads_back_exactly(result: SegmentResult) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -185,6 +185,14 @@ def test_a_damaged_checkpoint_is_noticed(folder: ArmFolder, name: str, damage: s
     elif damage == "folder":
         path.mkdir()
     assert not intact_checkpoint(parent)
+
+
+def test_a_checkpoint_that_changed_before_its_commit_is_not_committed(folder: ArmFolder) -> None:
+    attempt = claim_attempt(folder, SEGMENT)
+    (attempt / paths.CHECKPOINT).write_bytes(b"tensorS")
+    with pytest.raises(OSError, match="does not hold what was written to it"):
+        commit_result(attempt, completed(SEGMENT), MEASURED)
+    assert committed(folder, SEGMENT) is None
 
 
 def test_a_commit_without_a_checkpoint_has_none_to_start_from(folder: ArmFolder) -> None:

@@ -50,7 +50,7 @@ def test_a_boundary_reads_back_and_the_one_before_it_goes(folder: ArmFolder) -> 
         assert names(attempt) == {f"boundary-{leg}.json", f"boundary-{leg}.safetensors"}
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.data())
 def test_the_most_advanced_whole_one_counts(
     tmp_path_factory: pytest.TempPathFactory, legs: list[int], data: st.DataObject

@@ -89,7 +89,7 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {CHECKPOINT, CHECKPOINT_META}
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.permutations(["a", "b.weight", "b.bias", "zz"]))
 def test_the_order_of_tensors_does_not_matter(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     attempt = tmp_path_factory.mktemp("attempt")

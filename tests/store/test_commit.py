@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -10,10 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grownn_hpo.store.commit import TEMPORARY, make_folder, seal, sync_file, unseal, write_file
+from grownn_hpo.store import storage
+from grownn_hpo.store.commit import (
+    append,
+    make_folder,
+    read_file,
+    seal,
+    set_aside,
+    sync_file,
+    unseal,
+    write_file,
+)
+from grownn_hpo.store.paths import TEMPORARY
 
 OLD, NEW = b"old" * 1000, b"new" * 2000
 
@@ -170,6 +182,7 @@ def test_make_folder_refuses_a_file_in_its_place(tmp_path: Path) -> None:
         make_folder(tmp_path / "a" / "b")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_seal_notices_every_changed_byte(data: st.DataObject) -> None:
     sealed = bytearray(seal(b'{\n "a": 1.25,\n "b": "x"\n}'))
@@ -177,3 +190,97 @@ def test_a_seal_notices_every_changed_byte(data: st.DataObject) -> None:
     sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= data.draw(st.integers(1, 255))
     with pytest.raises(ValueError, match="SHA-256"):
         unseal(bytes(sealed))
+
+
+def failing(original: Callable[..., object], *errnos: int) -> Callable[..., object]:
+    """`original`, but that its first calls raise these errors."""
+    left = list(errnos)
+
+    def step(*args: object, **kwargs: object) -> object:
+        if left:
+            number = left.pop(0)
+            raise OSError(number, os.strerror(number))
+        return original(*args, **kwargs)
+
+    return step
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between tries."""
+    monkeypatch.setattr(storage, "PAUSES_SECONDS", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("errnos", [(errno.EIO,), (errno.ESTALE,), (errno.EIO, errno.ESTALE)])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_passing_error_is_answered_by_writing_all_of_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, errnos: tuple[int, ...]
+) -> None:
+    written: list[str] = []
+    opened = Path.open
+
+    def counting(path: Path, mode: str) -> object:
+        written.append(path.name)
+        return opened(path, mode)
+
+    owner = os if step == "fsync" else Path
+    monkeypatch.setattr(owner, step, failing(getattr(owner, step), *errnos))
+    monkeypatch.setattr(Path, "open", counting)
+    write_file(tmp_path / "file", NEW)
+    monkeypatch.undo()
+    assert (tmp_path / "file").read_bytes() == NEW
+    assert len(set(written)) == 1 + len(errnos)  # a new temporary each time, never a second fsync of the same
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_what_does_not_pass_is_raised_and_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    tries = 3 if number == errno.EIO else 1
+    write_file(tmp_path / "file", OLD)
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, *[number] * tries))
+    with pytest.raises(OSError, match="file") as raised:
+        write_file(tmp_path / "file", NEW)
+    assert (raised.value.errno, raised.value.filename) == (number, str(tmp_path / "file"))
+    assert (tmp_path / "file").read_bytes() == OLD
+    write_file(tmp_path / "file", NEW)  # no error is left over: it was tried so often
+
+
+@pytest.mark.usefixtures("hasty")
+def test_reading_waits_for_what_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(NEW)
+    monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes, errno.ESTALE, errno.EIO))
+    assert read_file(path) == NEW
+    monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes, *[errno.ESTALE] * 3))
+    with pytest.raises(OSError, match="file"):
+        read_file(path)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_what_is_appended_is_not_synced_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second fsync after a failed one may succeed without having written anything."""
+    append(tmp_path / "file", "line\n")
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, errno.EIO))
+    with pytest.raises(OSError, match="file"):
+        sync_file(tmp_path / "file")
+
+
+@pytest.mark.usefixtures("hasty")
+def test_setting_aside_that_was_done_but_not_told_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(NEW)
+    replace, calls = Path.replace, []
+
+    def done_and_denied(source: Path, target: Path) -> Path:
+        calls.append(source)
+        replace(source, target)
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "replace", done_and_denied)
+    assert set_aside(path) == tmp_path / "file.damaged"
+    assert len(calls) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["file.damaged"]

@@ -21,7 +21,7 @@ points = st.lists(
 ticks = st.lists(st.builds(Tick, st.integers(0, 2**53), numbers, st.none() | numbers), max_size=5)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(points, ticks, st.floats(0, 1))
 def test_what_is_appended_reads_back_but_for_a_torn_tail(
     points: list[CurvePoint], ticks: list[Tick], cut: float

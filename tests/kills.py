@@ -46,7 +46,7 @@ class Victim(StrEnum):
     TREE = "whole tree"
 
 
-WEIGHTS = {Victim.ATTEMPT: 30, Victim.LAUNCHER: 20, Victim.WORKER: 20, Victim.DRIVER: 15, Victim.TREE: 15}
+WEIGHTS = {Victim.ATTEMPT: 38, Victim.LAUNCHER: 16, Victim.WORKER: 18, Victim.DRIVER: 14, Victim.TREE: 14}
 DRIVERS = {Victim.DRIVER: 1, Victim.TREE: 1}
 # A driver starts for 4 to 6 seconds, and a study goes on for that long again: kills fall into both.
 SECONDS_BEFORE = {Victim.DRIVER: 8.0, Victim.TREE: 8.0} | dict.fromkeys(
@@ -124,7 +124,7 @@ class Disturbed:
 
     def _start(self) -> subprocess.Popen[bytes]:
         words = ("resume", "results/tiny") if (self.arm / "study.yaml").exists() else ("run", "study.yaml")
-        workers = self._random.choice((0, 1, 2, 2))
+        workers = self._random.choice((0, 1, 1, 2))
         self._starts += 1
         with (self.folder / "driver.log").open("ab") as log:
             return subprocess.Popen(
@@ -142,9 +142,10 @@ class Disturbed:
         if not self._more():
             driver.wait(STUCK_SECONDS)
             return None
-        (victim,) = self._random.choices(list(self._weights), list(self._weights.values()))
         deadline = time.monotonic() + STUCK_SECONDS
         while time.monotonic() < deadline:
+            # Drawn again where there is none of its kind: without Dask there are no workers.
+            (victim,) = self._random.choices(list(self._weights), list(self._weights.values()))
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(self._random.uniform(0, SECONDS_BEFORE[victim]))
                 return None
@@ -155,7 +156,7 @@ class Disturbed:
             if found:
                 self.toll.kills[victim] += 1
                 return victim
-        raise RuntimeError(f"{self.folder}: no {victim} appeared\n{self._said()}")
+        raise RuntimeError(f"{self.folder}: nobody to kill appeared\n{self._said()}")
 
     def _complete(self, driver: subprocess.Popen[bytes]) -> bool:
         """Whether the driver ended because the study is complete; if not, it must have said that it can go on."""

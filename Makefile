@@ -24,9 +24,9 @@ check: $(DEVELOPED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Slower proofs, not part of `make test`.
+# Slower proofs, not part of `make test`; those of the table of faults are `make faults`.
 proofs: $(DEVELOPED)
-	$(BIN)/pytest -n 2 --dist worksteal -m slow --ignore tests/slurm --ignore tests/test_kills.py
+	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not row' --ignore tests/slurm
 
 # Every row of the table of faults, injected for real; the last line is JSON. Rows that need root, Slurm or a C compiler
 # are skipped where there is none, and fail if GROWNN_FAULTS=required.

@@ -16,6 +16,7 @@ import grownn_hpo
 PACKAGE = Path(grownn_hpo.__file__).parent
 FLOORS = {
     "errors": 0,
+    "files": 0,
     "trial": 0,
     "spec": 0,
     "morphism": 1,
@@ -33,7 +34,7 @@ FLOORS = {
     "cli": 4,
     "__main__": 5,  # nothing but the door to `cli`
 }
-GROUND = {"errors": set(), "trial": set(), "spec": {"errors"}}
+GROUND = {"errors": set(), "files": set(), "trial": set(), "spec": {"errors", "files"}}
 """What the ground floor's rooms may import of one another."""
 
 # Who may import a heavy library at all (rooms, or modules), and where it must wait until a function needs it.

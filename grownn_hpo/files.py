@@ -47,7 +47,7 @@ def open_regular(path: Path, *, links: bool = False) -> IO[bytes]:
 def read_regular(path: Path, most_bytes: int, *, links: bool = False) -> bytes:
     """The bytes of the regular file at `path`; OSError where it is none, or holds more than `most_bytes`."""
     with open_regular(path, links=links) as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise OSError(errno.EFBIG, f"holds more than {most_bytes:,} bytes", str(path))
-    return data
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(errno.EFBIG, f"holds more than {most_bytes:,} bytes", str(path))
+        return file.read(size)

@@ -14,12 +14,18 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except GrowNNError as error:
-        print(f"grownn: {error}", file=sys.stderr)
+        print(f"grownn: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         from grownn_hpo.store.commit import STORAGE_ERRORS
 
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"grownn: the storage failed: {error}; what was committed is kept: make room, and go on", file=sys.stderr)
+        told = f"the storage failed: {error}; what was committed is kept: make room, and go on"
+        print(f"grownn: {printable(told)}", file=sys.stderr)
         sys.exit(Stopped.exit_code)
+
+
+def printable(text: str) -> str:
+    """`text` for a terminal: what a file or a name held must not move its cursor or change its colours."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from grownn_hpo.cli.driving import drive_arms
-from grownn_hpo.driver.arms import open_evaluation, open_path
+from grownn_hpo.driver.arms import check_arms, open_evaluation, open_path
 from grownn_hpo.driver.site import Site
 from grownn_hpo.envs import random_policy
 from grownn_hpo.errors import InputError
@@ -16,6 +16,7 @@ from grownn_hpo.report.evaluation import RandomPolicy, SeedScore
 from grownn_hpo.report.evaluation import evaluate as evaluation_of
 from grownn_hpo.report.incumbent_file import read_incumbent
 from grownn_hpo.report.read import keep_evaluation
+from grownn_hpo.spec.study import Study
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.trial import Segment
 
@@ -26,6 +27,7 @@ def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -
     """Retrain the incumbent in the file at `path` on fresh seeds, and print how it does."""
     incumbent = read_incumbent(path)
     fresh = parse_seeds(seeds)
+    check_arms(Study(str(path), (incumbent.arm,)), [incumbent.arm])
     site.check([incumbent.arm], str(path), results / incumbent.arm.study)
     opened = open_evaluation(incumbent, fresh, results)
     open_path(opened.folder.root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -134,8 +135,13 @@ def _running(folder: ArmFolder, arm: Arm, needed: Iterable[Segment]) -> Iterable
             env_steps=reached - start,
             of_env_steps=arm.rungs[segment.rung - 1].env_steps,
             env_steps_per_second=speed,
-            mean_return=ticks[-1].mean_return if ticks else None,
+            mean_return=_finite(ticks[-1].mean_return) if ticks else None,
         )
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what JSON cannot hold: an environment may give any reward."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _leader(ledger: Ledger, arm: Arm, trial: Trial | None) -> Leader | None:

@@ -126,7 +126,8 @@ class _Plain:
         if depth > most.depth:
             raise InputError(f"{self._file}: {key[:60]!r}...: nested more than {most.depth} deep; write it flatter")
         if self._values > most.values:
-            raise InputError(f"{self._file}: holds more than {most.values:,} values, its aliases written out; use fewer")
+            rule = f"holds more than {most.values:,} values, its aliases written out; use fewer"
+            raise InputError(f"{self._file}: {rule}")
         if isinstance(value, dict):
             return {
                 self._text(name, f"{key}.{name}".lstrip(".")): self.value(item, f"{key}.{name}".lstrip("."), depth + 1)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from grownn_hpo.errors import GrowNNError, InputError
+from grownn_hpo.errors import InputError
 from grownn_hpo.spec import Arm
-from grownn_hpo.spec.document import read
+from grownn_hpo.spec.document import RECORDED, read
 from grownn_hpo.spec.study import arm_document, resolve
-from grownn_hpo.store.commit import TEMPORARY, make_folder, seal, unseal, write_file
+from grownn_hpo.store.commit import TEMPORARY, make_folder, read_file, seal, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
 
 Configuration = dict[str, JsonValue]
@@ -47,7 +48,8 @@ def record_arm(folder: ArmFolder, arm: Arm) -> None:
 
 def read_arm(folder: ArmFolder) -> Arm:
     """The arm recorded in a folder; InputError if its study file was edited into something invalid."""
-    arms = resolve(read(folder.study_file), str(folder.study_file))
+    folder.refuse_links()
+    arms = resolve(read(folder.study_file, RECORDED, links=False), str(folder.study_file))
     if len(arms) != 1:
         raise InputError(f"{folder.study_file}: arms: a recorded study file holds one arm, this one has {len(arms)}")
     return arms[0]
@@ -80,7 +82,7 @@ def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:
     try:
-        content = json.loads(folder.environment_file.read_text())
+        content = from_json(read_file(folder.environment_file), allow_inf_nan=False)
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -93,17 +95,18 @@ def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
 
 
 def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
-    """All brackets stored so far, by number; GrowNNError if one is not, byte for byte, what was stored."""
+    """All brackets stored so far, by number; InputError if one is not, byte for byte, what was stored."""
     found: dict[int, Bracket] = {}
     paths = sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
     for path in paths:
         try:
-            bracket = _BRACKET.validate_json(unseal(path.read_bytes()), strict=True)
+            bracket = _BRACKET.validate_json(unseal(read_file(path)), strict=True)
             if path != folder.bracket_file(bracket.bracket):
                 raise ValueError(f"it holds bracket {bracket.bracket}")
-        except ValueError as error:  # pydantic's ValidationError is one
-            raise GrowNNError(
-                f"{path}: damaged: {error}; restore it, or delete it to have it suggested again"
+        except (OSError, ValueError) as error:  # pydantic's ValidationError is one
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InputError(
+                f"{path}: damaged: {reason}; restore it, or delete it to have it suggested again"
             ) from None
         found[bracket.bracket] = bracket
     return found

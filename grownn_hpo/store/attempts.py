@@ -15,7 +15,17 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from grownn_hpo.store import paths
-from grownn_hpo.store.commit import file_sha256, make_folder, seal, sync_file, sync_folder, unseal, write_file
+from grownn_hpo.store.commit import (
+    STORAGE_ERRORS,
+    file_sha256,
+    make_folder,
+    read_file,
+    seal,
+    sync_file,
+    sync_folder,
+    unseal,
+    write_file,
+)
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
@@ -96,7 +106,7 @@ def commit_result(attempt: Path, result: SegmentResult, measured: Measured | Non
 def read_commit(attempt: Path, segment: Segment) -> Commit | None:
     """The commit in an attempt's folder, None unless it is whole and speaks of `segment`."""
     try:
-        commit = _COMMIT.validate_json(unseal((attempt / paths.RESULT).read_bytes()), strict=True)
+        commit = _COMMIT.validate_json(unseal(read_file(attempt / paths.RESULT)), strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
     return commit if commit.result.segment == segment else None
@@ -125,8 +135,13 @@ def agree(one: Commit, other: Commit) -> bool:
 def intact_checkpoint(parent: Committed) -> bool:
     """Whether the checkpoint's two files are still, byte for byte, what was committed."""
     for name in (paths.CHECKPOINT, paths.CHECKPOINT_META):
-        path = parent.folder / name
-        if not path.is_file() or file_sha256(path) != parent.commit.artefacts.get(name):
+        try:
+            digest = file_sha256(parent.folder / name)
+        except OSError as error:
+            if error.errno in STORAGE_ERRORS:
+                raise
+            return False
+        if digest != parent.commit.artefacts.get(name):
             return False
     return True
 
@@ -150,6 +165,6 @@ def record_failure(folder: ArmFolder, failure: Failure) -> Path:
 def read_failure(attempt: Path) -> Failure | None:
     """Why an attempt failed, None if it did not, or if that was not kept whole."""
     try:
-        return _FAILURE.validate_json((attempt / paths.FAILURE).read_bytes(), strict=True)
+        return _FAILURE.validate_json(read_file(attempt / paths.FAILURE), strict=True)
     except (OSError, ValueError):
         return None

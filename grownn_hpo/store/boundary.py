@@ -18,10 +18,11 @@ from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
 
+from grownn_hpo.files import read_regular
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import committed
-from grownn_hpo.store.commit import seal, unseal, write_file
+from grownn_hpo.store.commit import read_file, seal, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment
 
@@ -93,7 +94,7 @@ def best_boundary(folder: ArmFolder, origin: Origin) -> tuple[Boundary, bytes] |
     own = [found for found in _records(folder, origin.segment) if found[1].boundary.origin == origin]
     for attempt, record in sorted(own, key=lambda found: found[1].boundary.leg, reverse=True):
         try:
-            tensors = (attempt / paths.boundary_tensors(record.boundary.leg)).read_bytes()
+            tensors = read_regular(attempt / paths.boundary_tensors(record.boundary.leg), record.tensors_bytes)
         except OSError:
             continue
         if hashlib.sha256(tensors).hexdigest() == record.tensors_sha256:
@@ -131,7 +132,7 @@ def _records(folder: ArmFolder, segment: Segment) -> Iterator[tuple[Path, _Recor
     for attempt in folder.attempts(segment):
         for name in _names(attempt, "json"):
             try:
-                record = _RECORD.validate_json(unseal((attempt / name).read_bytes()), strict=True)
+                record = _RECORD.validate_json(unseal(read_file(attempt / name)), strict=True)
                 size = (attempt / paths.boundary_tensors(record.boundary.leg)).stat().st_size
             except (OSError, ValueError):  # pydantic's ValidationError is one
                 continue

@@ -9,6 +9,8 @@ import os
 import uuid
 from typing import TYPE_CHECKING
 
+from grownn_hpo.files import open_regular, read_regular
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -18,6 +20,9 @@ TEMPORARY = ".tmp"
 
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE))
 """The storage's fault, not the configuration's: the study stops, and can go on once there is room."""
+
+MOST_BYTES = 2**26
+"""More than any of this program's files holds that is read as a whole, but for tensors."""
 
 _SEAL = ',\n "sha256": "{}"\n}}\n'
 _SEAL_LENGTH = len(_SEAL.format("0" * 64))
@@ -56,6 +61,11 @@ def unseal(sealed: bytes) -> bytes:
     return content
 
 
+def read_file(path: Path) -> bytes:
+    """The bytes of a file of ours; OSError where there is none, a link or anything else than a file, or too much."""
+    return read_regular(path, MOST_BYTES)
+
+
 def sync_file(path: Path) -> str:
     """Make a file that was appended to durable as it stands; returns its SHA-256."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -90,5 +100,5 @@ def make_folder(path: Path, private: bool = False) -> None:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]

@@ -7,10 +7,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from program import TINY, Grownn, command, surroundings
 
 # As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+# A busy machine is no defect: what may take no longer than it should is held to pytest's own limit.
+settings.register_profile("grownn", deadline=None)
+settings.load_profile("grownn")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from grownn_hpo.report.evaluation import evaluate as evaluation_of
 from grownn_hpo.report.incumbent_file import read_incumbent
 from grownn_hpo.report.read import keep_evaluation
 from grownn_hpo.spec.study import Study
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.store.known import read_known
 from grownn_hpo.trial import Segment
 
 RANDOM_EPISODES = 100
@@ -39,7 +39,7 @@ def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -
     )
     drive_arms([opened], site, opened.folder.root, summary=False)
     last = len(arm.rungs)
-    found = read_ledger(opened.folder).results
+    found = read_known(opened.folder).ledger.results
     scores = [
         SeedScore(seed, result.mean_return, result.success_rate) if result else SeedScore(seed, None)
         for seed, result in ((seed, found.get(Segment(1, last, seed))) for seed in fresh)

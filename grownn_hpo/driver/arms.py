@@ -19,6 +19,7 @@ from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, rea
 from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder, arm_folders
+from grownn_hpo.store.terms import arm_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     if not folder.study_file.exists():
         _refuse_unwritable(results)
         make_folder(folder.root, private=True)
-        write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
+        suggested_from = f"incumbent c{incumbent.config:04d}"
+        write_bracket(folder, Bracket(1, (incumbent.configuration,), suggested_from, arm_sha256(derived)))
         create_arm(folder, derived, environment())
     return OpenArm(_recorded(folder), folder)
 

@@ -21,14 +21,15 @@ from grownn_hpo.store.arm import (
     Bracket,
     Configuration,
     configurations_of,
-    read_brackets,
     sweep_temporaries,
     write_bracket,
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.boundary import boundary_reached
+from grownn_hpo.store.known import known_of
 from grownn_hpo.store.lease import JobIsThere, Lease
-from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of
+from grownn_hpo.store.terms import arm_sha256, terms_sha256
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 ENTRY = "grownn_hpo.segment:attempt"
@@ -63,11 +64,10 @@ class ArmRun:
         self._lease.__enter__()
         try:
             sweep_temporaries(self.folder)
-            self.ledger = read_ledger(self.folder)
+            known = known_of(self.folder, self.arm)
+            self.brackets, self.ledger, self.outcomes = known.brackets, known.ledger, known.outcomes
             self._file = LedgerFile(self.folder.ledger_file)
             self._file.replace(self.ledger.entries)
-            self.brackets = read_brackets(self.folder)
-            self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
         except BaseException as error:
             self._lease.__exit__(type(error), error, error.__traceback__)
             raise
@@ -112,7 +112,7 @@ class ArmRun:
 
     def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:
         """Keep what was suggested, verbatim, before anything is trained with it."""
-        stored = Bracket(bracket, tuple(configurations), suggested_from)
+        stored = Bracket(bracket, tuple(configurations), suggested_from, arm_sha256(self.arm))
         write_bracket(self.folder, stored)
         self.brackets[bracket] = stored
 
@@ -192,7 +192,7 @@ class ArmRun:
     def _settle_verdict(self, segment: Segment, value: dict[str, str]) -> str:
         match value["verdict"]:
             case "committed":
-                found = committed(self.folder, segment)
+                found = committed(self.folder, segment, self._terms(segment))
                 if found is None:
                     raise GrowNNError(
                         f"{self.folder.segment(segment)}: was reported committed, and holds no valid result"
@@ -205,7 +205,7 @@ class ArmRun:
             case "parent lost":
                 parent = segment.parent
                 assert parent is not None
-                found = committed(self.folder, parent)
+                found = committed(self.folder, parent, self._terms(parent))
                 if found is not None:
                     retract(found)
                 self.ledger.entries.pop(parent, None)
@@ -238,10 +238,13 @@ class ArmRun:
             checkpoint_sha256=None,
             detail=cause,
         )
-        commit_result(attempt, crashed, None)
-        found = committed(self.folder, segment)
+        commit_result(attempt, crashed, None, self._terms(segment))
+        found = committed(self.folder, segment, self._terms(segment))
         assert found is not None
         return self._take(entry_of(found))
+
+    def _terms(self, segment: Segment) -> str:
+        return terms_sha256(self.arm, self.configurations[segment.config])
 
     def _take(self, entry: Entry) -> str:
         result = entry.result

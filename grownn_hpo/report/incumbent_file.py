@@ -17,10 +17,10 @@ from grownn_hpo.spec import Arm, PPOSettings, document
 from grownn_hpo.spec.explain import unknown_key, worded
 from grownn_hpo.spec.study import arm_document, resolve
 from grownn_hpo.spec.values import LARGEST
-from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets, read_environment
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.store.arm import Configuration, read_environment
+from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.trial import Segment, outcomes_of
+from grownn_hpo.trial import Segment
 
 FORMAT = 1
 KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", "environment", "study")
@@ -39,11 +39,11 @@ class Incumbent:
 
 def export_incumbent(folder: ArmFolder) -> str:
     """The arm's incumbent as YAML; GrowNNError while no trial has completed."""
-    arm, ledger = read_arm(folder), read_ledger(folder)
-    trial = incumbent(outcomes_of(ledger.results, arm.seeds))
+    known = read_known(folder)
+    arm, ledger = known.arm, known.ledger
+    trial = incumbent(known.outcomes)
     if trial is None:
         raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent to export")
-    configuration = configurations_of(read_brackets(folder), arm.rungs[0].configurations)[trial.config]
     results = [ledger.entries[Segment(trial.config, trial.rung, seed)].result for seed in arm.seeds]
     returns = [result.mean_return for result in results if result.mean_return is not None]
     rates = [result.success_rate for result in results if result.success_rate is not None]
@@ -60,7 +60,7 @@ def export_incumbent(folder: ArmFolder) -> str:
         "format": FORMAT,
         "config": trial.config,
         "rung": trial.rung,
-        "configuration": configuration,
+        "configuration": known.configurations[trial.config],
         "promised": {
             "mean_return": fmean(returns),
             "success_rate": fmean(rates) if rates else None,

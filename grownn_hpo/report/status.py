@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, rung_progress
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
-from grownn_hpo.store.arm import Bracket, read_arm, read_brackets
+from grownn_hpo.store.arm import Bracket
 from grownn_hpo.store.boundary import boundary_reached
 from grownn_hpo.store.curve import read_ticks
-from grownn_hpo.store.ledger import Ledger, read_ledger
+from grownn_hpo.store.known import read_known
+from grownn_hpo.store.ledger import Ledger
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.trial import Outcome, Segment, Status, Trial, outcomes_of
+from grownn_hpo.trial import Outcome, Segment, Status, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,8 @@ class ArmStatus:
 
 def read_status(folder: ArmFolder) -> ArmStatus:
     """The status of the arm in a folder, from its files alone."""
-    arm, ledger, brackets = read_arm(folder), read_ledger(folder), read_brackets(folder)
-    return arm_status(folder, arm, ledger, brackets, outcomes_of(ledger.results, arm.seeds))
+    known = read_known(folder)
+    return arm_status(folder, known.arm, known.ledger, known.brackets, known.outcomes)
 
 
 def arm_status(

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec import Arm
-from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.store.arm import Configuration
+from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult
 
@@ -25,14 +25,13 @@ COLUMNS = (
 
 def table(folder: ArmFolder, form: Literal["csv", "json"]) -> str:
     """The arm's ledger as text. Floats are written so that they read back exactly; what is absent is empty, or null."""
-    arm = read_arm(folder)
-    configurations = configurations_of(read_brackets(folder), arm.rungs[0].configurations)
-    rows = list(table_rows(arm, read_ledger(folder).results, configurations))
+    known = read_known(folder)
+    rows = list(table_rows(known.arm, known.ledger.results, known.configurations))
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *hyperparameters(arm)])
+    writer.writerow([*COLUMNS, *hyperparameters(known.arm)])
     writer.writerows([["" if v is None else v for v in row.values()] for row in rows])
     return buffer.getvalue()
 

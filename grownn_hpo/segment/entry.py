@@ -14,6 +14,7 @@ from grownn_hpo.store.attempts import commit_result, committed, intact_checkpoin
 from grownn_hpo.store.boundary import delete_boundaries
 from grownn_hpo.store.commit import STORAGE_ERRORS
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Segment
 
 
@@ -44,13 +45,14 @@ def run_segment(
     arm: Arm, configuration: Configuration, segment: Segment, folder: ArmFolder, beat: Callable[[], None]
 ) -> Verdict:
     """Train `configuration` on one rung and seed, from the checkpoint of the rung below, and commit what came of it."""
-    if committed(folder, segment) is not None:  # an orphan was faster, or a dispatcher delivered the job twice
+    terms = terms_sha256(arm, configuration)
+    if committed(folder, segment, terms) is not None:  # an orphan was faster, or a dispatcher delivered the job twice
         return Verdict.COMMITTED
-    parent = None if segment.parent is None else committed(folder, segment.parent)
+    parent = None if segment.parent is None else committed(folder, segment.parent, terms)
     if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
         return Verdict.PARENT_LOST
-    run = SegmentRun(arm, configuration, segment, folder, parent, beat)
+    run = SegmentRun(arm, configuration, segment, folder, parent, beat, terms)
     result = run.train()
-    commit_result(run.attempt, result, run.measured())
+    commit_result(run.attempt, result, run.measured(), terms)
     delete_boundaries(folder, segment)
     return Verdict.COMMITTED

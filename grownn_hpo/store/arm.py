@@ -15,17 +15,22 @@ from grownn_hpo.spec.document import RECORDED, read
 from grownn_hpo.spec.study import arm_document, resolve
 from grownn_hpo.store.commit import TEMPORARY, make_folder, read_file, seal, unseal, write_file
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.terms import arm_sha256
 
 Configuration = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """A bracket's configurations, verbatim, and the hash of what they were suggested from."""
+    """A bracket's configurations, verbatim, and the hashes of what they were suggested from and of their arm.
+
+    The latter (`grownn_hpo.store.terms`) is None in brackets of earlier versions.
+    """
 
     bracket: int
     configurations: tuple[Configuration, ...]
     suggested_from: str
+    arm_sha256: str | None = None
 
 
 _BRACKET = TypeAdapter(Bracket)
@@ -94,8 +99,9 @@ def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
     write_file(folder.bracket_file(bracket.bracket), seal(_BRACKET.dump_json(bracket, indent=1)))
 
 
-def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
-    """All brackets stored so far, by number; InputError if one is not, byte for byte, what was stored."""
+def read_brackets(folder: ArmFolder, arm: Arm) -> dict[int, Bracket]:
+    """All brackets of `arm` stored so far, by number; InputError if one is not, byte for byte, what was stored."""
+    own, most = arm_sha256(arm), arm.rungs[0].configurations
     found: dict[int, Bracket] = {}
     paths = sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
     for path in paths:
@@ -103,6 +109,8 @@ def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
             bracket = _BRACKET.validate_json(unseal(read_file(path)), strict=True)
             if path != folder.bracket_file(bracket.bracket):
                 raise ValueError(f"it holds bracket {bracket.bracket}")
+            if bracket.arm_sha256 not in (None, own) or len(bracket.configurations) > most:
+                raise ValueError("it belongs to another arm, or to this one as it was before it was edited")
         except (OSError, ValueError) as error:  # pydantic's ValidationError is one
             reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(

@@ -48,11 +48,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The content of `result.json`."""
+    """The content of `result.json`; `terms_sha256` is None in commits of earlier versions."""
 
     result: SegmentResult
     artefacts: dict[str, str]
     measured: Measured | None
+    terms_sha256: str | None = None
     format: Literal[1] = 1
 
 
@@ -94,28 +95,37 @@ def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
     raise AssertionError("itertools.count ends")
 
 
-def commit_result(attempt: Path, result: SegmentResult, measured: Measured | None) -> Commit:
-    """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first."""
+def commit_result(
+    attempt: Path, result: SegmentResult, measured: Measured | None, terms_sha256: str | None = None
+) -> Commit:
+    """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first.
+
+    `terms_sha256` says what it is the result of (`grownn_hpo.store.terms`).
+    """
     names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
     artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
-    commit = Commit(result, artefacts, measured)
+    commit = Commit(result, artefacts, measured, terms_sha256)
     write_file(attempt / paths.RESULT, seal(_COMMIT.dump_json(commit, indent=1)))
     return commit
 
 
-def read_commit(attempt: Path, segment: Segment) -> Commit | None:
-    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`."""
+def read_commit(attempt: Path, segment: Segment, terms_sha256: str | None = None) -> Commit | None:
+    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`, under these terms if given.
+
+    So one that was copied here from another study, or was computed before somebody edited this one, did not happen.
+    """
     try:
         commit = _COMMIT.validate_json(unseal(read_file(attempt / paths.RESULT)), strict=True)
     except (OSError, ValueError):  # pydantic's ValidationError is one
         return None
-    return commit if commit.result.segment == segment else None
+    foreign = terms_sha256 is not None and commit.terms_sha256 not in (None, terms_sha256)
+    return commit if commit.result.segment == segment and not foreign else None
 
 
-def committed(folder: ArmFolder, segment: Segment) -> Committed | None:
-    """The first valid commit of `segment`, None if there is none yet."""
+def committed(folder: ArmFolder, segment: Segment, terms_sha256: str | None = None) -> Committed | None:
+    """The first valid commit of `segment`, under these terms if they are given; None if there is none yet."""
     for attempt in folder.attempts(segment):
-        commit = read_commit(attempt, segment)
+        commit = read_commit(attempt, segment, terms_sha256)
         if commit is not None:
             return Committed(commit, attempt)
     return None

@@ -1,8 +1,9 @@
 """The ledger: a table of all segments' results, kept in SQLite by the driver alone.
 
-The files are the truth: a row exists because a `result.json` does. The database saves reading a thousand of them, and
-is rebuilt from them whenever it is missing, damaged or behind. SQLite does not notice a changed byte in a row, so every
-row carries its SHA-256.
+The files are the truth: a row exists because a `result.json` does. The database is for whoever wants to ask it in SQL;
+the program never reads it, since a thousand `result.json` are read as soon as found, and no damage to it, nor a
+database of another study in its place, can then tell anything. The driver makes it agree with the files each time it
+starts.
 """
 
 from __future__ import annotations
@@ -53,9 +54,12 @@ class Ledger:
         return {segment: entry.result for segment, entry in self.entries.items()}
 
 
-def read_ledger(folder: ArmFolder) -> Ledger:
-    """What is known of the arm, from its files, with the database's help. Changes nothing."""
-    known = _rows(folder.ledger_file)
+def read_ledger(folder: ArmFolder, terms: Mapping[int, str] | None = None) -> Ledger:
+    """What is known of the arm, from its files. Changes nothing.
+
+    `terms` are those of each configuration that the arm has, by its number (`grownn_hpo.store.terms`): results of other
+    configurations, or under other terms, belong to another study or arm. None: whatever is there counts.
+    """
     ledger = Ledger()
     commits: dict[Segment, list[Path]] = {}
     for segment, attempt, names in folder.all_attempts():
@@ -66,12 +70,10 @@ def read_ledger(folder: ArmFolder) -> Ledger:
             if failure is not None:
                 ledger.failures.setdefault(segment, []).append(failure)
     for segment in sorted(commits):
-        attempts = commits[segment]
-        row = known.get(segment)
-        if row is not None and len(attempts) == 1 and attempts[0].name == row.attempt:
-            ledger.entries[segment] = row
+        own = None if terms is None else terms.get(segment.config)
+        if terms is not None and own is None:
             continue
-        valid = [(a, c) for a in attempts if (c := read_commit(a, segment)) is not None]
+        valid = [(a, c) for a in commits[segment] if (c := read_commit(a, segment, own)) is not None]
         if not valid:
             continue
         first_folder, first = valid[0]
@@ -147,9 +149,17 @@ class LedgerFile:
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(_SCHEMA)
+            if _layout(connection) != _layout(self._empty()):  # a view or a trigger of that name does as it likes
+                raise sqlite3.DatabaseError("its tables are not those of a ledger")
         except BaseException:
             connection.close()
             raise
+        return connection
+
+    @staticmethod
+    def _empty() -> sqlite3.Connection:
+        connection = sqlite3.connect(":memory:")
+        connection.execute(_SCHEMA)
         return connection
 
     def _anew(self) -> sqlite3.Connection:
@@ -198,18 +208,6 @@ def _row_sha256(attempt: str, result: str, seconds: float) -> str:
     return hashlib.sha256(f"{attempt} {seconds!r} {result}".encode()).hexdigest()
 
 
-def _rows(path: Path) -> dict[Segment, Entry]:
-    """What the database holds; nothing if it is missing, damaged or being written."""
-    if not path.is_file():
-        return {}
-    rows: dict[Segment, Entry] = {}
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            query = "SELECT config, rung, seed, attempt, result, seconds, sha256 FROM segments"
-            for config, rung, seed, attempt, text, seconds, digest in connection.execute(query):
-                result = _RESULT.validate_json(text)
-                if digest == _row_sha256(attempt, text, seconds) and result.segment == Segment(config, rung, seed):
-                    rows[result.segment] = Entry(result, attempt, seconds)
-    except (sqlite3.Error, ValueError):  # pydantic's ValidationError is one
-        return {}
-    return rows
+def _layout(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """Everything that a database defines."""
+    return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()

@@ -163,7 +163,7 @@ class SegmentRun:
     def _starting_agent(self) -> ppo.Agent:
         arm, network = self._arm, self._arm.network
         if self._parent is not None:
-            tensors, meta = read_checkpoint(self._parent.folder)
+            tensors, meta = read_checkpoint(self._parent.folder, self._parent.commit.artefacts)
             counters = cast("dict[str, JsonValue]", meta["counters"])
             return self._restored(tensors, counters, arm.rungs[self._segment.rung - 2].depth)
         cells = None

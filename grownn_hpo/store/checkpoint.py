@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grownn_hpo.files import open_regular
 from grownn_hpo.store.commit import write_file
 from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META
 
@@ -23,9 +25,20 @@ def write_checkpoint(attempt: Path, tensors: Mapping[str, Tensor], meta: Mapping
     return digest
 
 
-def read_checkpoint(attempt: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
-    """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder."""
-    return unpacked((attempt / CHECKPOINT).read_bytes()), json.loads((attempt / CHECKPOINT_META).read_text())
+def read_checkpoint(
+    attempt: Path, artefacts: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
+    """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder.
+
+    With a commit's `artefacts`, ValueError unless the very bytes that are used are those that were committed.
+    """
+    files = {}
+    for name in (CHECKPOINT, CHECKPOINT_META):
+        with open_regular(attempt / name) as file:
+            files[name] = file.read()
+        if artefacts is not None and hashlib.sha256(files[name]).hexdigest() != artefacts.get(name):
+            raise ValueError(f"{attempt / name}: was changed just now; what was committed had another hash")
+    return unpacked(files[CHECKPOINT]), json.loads(files[CHECKPOINT_META])
 
 
 def packed(tensors: Mapping[str, Tensor]) -> bytes:

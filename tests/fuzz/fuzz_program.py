@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from grownn_hpo.cli import main
 
-SECONDS = 30.0
+SECONDS = 100.0
 MEMORY = 4 * 2**30
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
+from grownn_hpo.cli.wording import printable
 from grownn_hpo.errors import GrowNNError, Stopped
 
 
@@ -11,6 +13,8 @@ def main() -> None:
     """The console script: runs a command and turns its error into a message and an exit code."""
     from grownn_hpo.cli.commands import app
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path that is no text goes out as it came in
     try:
         app(standalone_mode=True)
     except GrowNNError as error:
@@ -24,8 +28,3 @@ def main() -> None:
         told = f"the storage failed: {error}; what was committed is kept: make room, and go on"
         print(f"grownn: {printable(told)}", file=sys.stderr)
         sys.exit(Stopped.exit_code)
-
-
-def printable(text: str) -> str:
-    """`text` for a terminal: what a file or a name held must not move its cursor or change its colours."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -61,7 +61,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """`100-109` or `100,103,107`, or both, as the seeds they name."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
         if match is None:
             raise InputError(f"--seeds {text}: {part!r} must be a seed or a range of seeds, as in 100-109 or 100,103")
         first, last = int(match[1]), int(match[2] or match[1])

@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from grownn_hpo.environment import changes, environment
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
-from grownn_hpo.spec import Arm, Characters
+from grownn_hpo.spec import Arm, Characters, Search
+from grownn_hpo.spec.explain import worded
 from grownn_hpo.spec.study import Study, differences
 from grownn_hpo.store.arm import Bracket, create_arm, created_arm, read_arm, read_environment, record_arm, write_bracket
 from grownn_hpo.store.commit import make_folder
@@ -91,6 +94,7 @@ def find_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpu
     that is there already, by what was recorded.
     """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
+    _refuse_place(results / study.name)
     for each in opened:
         if each.folder.study_file.exists():
             _refuse_difference(each, study.file)
@@ -111,7 +115,13 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
     if not folders:
         raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
     for folder in folders:
-        changed = changes(read_environment(folder), environment())
+        recorded = read_environment(folder)
+        if not recorded and not accept_environment:
+            raise InputError(
+                f"{folder.environment_file}: is lost or damaged, and with it what the study was begun with: restore it,"
+                f" or go on in the environment as it is now: grownn resume {folder.root} --accept-environment"
+            )
+        changed = changes(recorded, environment())
         if changed and not accept_environment:
             listed = "\n  ".join(changed)
             raise InputError(
@@ -135,6 +145,8 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     derived = arm.model_copy(update={"seeds": tuple(seeds), "rungs": rungs, "search": search})
     identity = hashlib.sha256(f"{derived.model_dump_json()}{json.dumps(incumbent.configuration)}".encode()).hexdigest()
     searched = ArmFolder(results / arm.study / arm.name)
+    _refuse_place(results / arm.study)
+    searched.refuse_links()
     folder = ArmFolder(searched.evaluations / f"c{incumbent.config:04d}-{identity[:8]}")
     if not folder.study_file.exists():
         _refuse_unwritable(results)
@@ -152,10 +164,21 @@ def extend_arm(opened: OpenArm, trials: int) -> OpenArm:
         raise InputError(
             f"--trials {trials}: must be more than the {arm.search.trials} that {opened.folder.root} has already"
         )
-    extended = arm.model_copy(update={"search": arm.search.model_copy(update={"trials": trials})})
+    try:
+        search = Search.model_validate({**arm.search.model_dump(), "trials": trials})
+    except ValidationError as error:
+        raise InputError(f"--trials {trials}: {worded(error.errors()[0]['msg'])}") from None
+    extended = arm.model_copy(update={"search": search})
     with Lease(opened.folder.lease_file):  # a driver that is at work would not see the new budget
         record_arm(opened.folder, extended)
     return OpenArm(extended, opened.folder)
+
+
+def _refuse_place(folder: Path) -> None:
+    """InputError where a study's folder cannot be a folder of ours: a link, which may lead anywhere, or a file."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        what = "a symbolic link, and may lead anywhere" if folder.is_symlink() else "no folder"
+        raise InputError(f"{folder}: is {what}; put a folder in its place, or choose other --results")
 
 
 def _holds_something_else(folder: ArmFolder) -> bool:

@@ -160,7 +160,7 @@ class Gate:
             for run in self._runs:
                 known = None if run in self._accept else read_workers(run.folder)
                 try:
-                    machine = None if known is None else _MACHINE.validate_python(known, strict=True)
+                    machine = None if known is None else _MACHINE.validate_python(known)
                 except ValidationError:
                     lines.append(f"{run.folder.environment_file}: workers = {known!r}: is no machine; remove that key")
                     continue

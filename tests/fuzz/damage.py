@@ -68,7 +68,7 @@ def mutated(draw: st.DrawFn, value: Any) -> Any:
             case "nest":
                 node[last] = draw(st.sampled_from([[node[last]], {"": node[last]}]))
             case "deep":
-                for _ in range(draw(st.sampled_from([10, 35, 300]))):
+                for _ in range(draw(st.sampled_from([10, 35, 60]))):
                     node[last] = [node[last]]
             case "nudge" if type(node[last]) in (int, float):
                 node[last] += draw(st.sampled_from([-1, 1, 0.5, 1000]))

@@ -17,6 +17,7 @@ PACKAGE = Path(grownn_hpo.__file__).parent
 FLOORS = {
     "errors": 0,
     "failpoints": 0,
+    "files": 0,
     "trial": 0,
     "spec": 0,
     "morphism": 1,
@@ -34,7 +35,13 @@ FLOORS = {
     "cli": 4,
     "__main__": 5,  # nothing but the door to `cli`
 }
-GROUND = {"errors": set(), "failpoints": set(), "trial": set(), "spec": {"errors"}}
+GROUND = {
+    "errors": set(),
+    "failpoints": set(),
+    "files": set(),
+    "trial": set(),
+    "spec": {"errors", "files"},
+}
 """What the ground floor's rooms may import of one another."""
 
 # Who may import a heavy library at all (rooms, or modules), and where it must wait until a function needs it.

@@ -38,7 +38,6 @@ from grownn_hpo.search.suggest import Basis, fingerprint
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.study import resolve
 from grownn_hpo.store import paths
-from grownn_hpo.store.arm import read_brackets
 from grownn_hpo.store.attempts import (
     Measured,
     claim_attempt,
@@ -47,8 +46,10 @@ from grownn_hpo.store.attempts import (
     committed,
     intact_checkpoint,
 )
+from grownn_hpo.store.known import known_of
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Outcome, Segment, SegmentResult, Status, Trial, outcomes_of
 
 # Where an fsync costs nothing: no power is cut here, and a process that is killed leaves what it wrote to the kernel.
@@ -165,11 +166,12 @@ def attempting(world: World, folder: ArmFolder, job: Job) -> Generator[Path | No
     """
     order = json.loads(job.payload)
     segment, configuration = Segment(**order["segment"]), order["configuration"]
+    terms = terms_sha256(world.arm(), configuration)
     yield None
-    if (found := committed(folder, segment)) is not None:
+    if (found := committed(folder, segment, terms)) is not None:
         commit_again(found)
         return "committed"
-    parent = None if segment.parent is None else committed(folder, segment.parent)
+    parent = None if segment.parent is None else committed(folder, segment.parent, terms)
     if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
         return "parent lost"
     attempt = claim_attempt(folder, segment)
@@ -182,7 +184,7 @@ def attempting(world: World, folder: ArmFolder, job: Job) -> Generator[Path | No
         (attempt / paths.CHECKPOINT_META).write_text(json.dumps({"configuration": configuration}))
     yield attempt
     try:
-        commit_result(attempt, result, MEASURED)
+        commit_result(attempt, result, MEASURED, terms)
     except OSError:  # the file was damaged meanwhile
         return "storage failed"
     return "committed"
@@ -340,10 +342,9 @@ class Answer:
 
 
 def answer(world: World, folder: ArmFolder) -> Answer:
-    ledger = read_ledger(folder)
-    assert ledger.disagreements == []
-    outcomes = outcomes_of(ledger.results, world.arm().seeds)
-    return Answer(ledger.results, read_brackets(folder), incumbent(outcomes))
+    known = known_of(folder, world.arm())
+    assert known.ledger.disagreements == []
+    return Answer(known.ledger.results, known.brackets, incumbent(known.outcomes))
 
 
 def played(world: World, schedule: list[Event], root: Path) -> Answer:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
+from grownn_hpo.cli.wording import printable
 from grownn_hpo.errors import GrowNNError, Stopped
 
 
@@ -12,6 +14,8 @@ def main() -> None:
     from grownn_hpo.cli.commands import app
     from grownn_hpo.cli.outlet import outlive_readers
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # a path that is no text goes out as it came in
     outlive_readers()
     try:
         try:
@@ -19,12 +23,13 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except GrowNNError as error:
-        print(f"grownn: {error}", file=sys.stderr)
+        print(f"grownn: {printable(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         from grownn_hpo.store.storage import STORAGE_ERRORS, failure
 
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"grownn: {failure(error)}; then go on with the same command, or grownn resume", file=sys.stderr)
+        told = f"{failure(error)}; then go on with the same command, or grownn resume"
+        print(f"grownn: {printable(told)}", file=sys.stderr)
         sys.exit(Stopped.exit_code)

@@ -29,7 +29,9 @@ class Form(StrEnum):
 
 Workers = Annotated[
     Optional[int],  # noqa: UP045 (typer reads this at run time)
-    typer.Option(min=0, help="Processes that train at a time; 0: one, without Dask.", show_default="one per core"),
+    typer.Option(
+        min=0, max=10_000, help="Processes that train at a time; 0: one, without Dask.", show_default="one per core"
+    ),
 ]
 Cluster = Annotated[
     Optional[Path],  # noqa: UP045
@@ -185,7 +187,7 @@ def report(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Studies' or arms' folders.")],
     output: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("-o", "--output", help="The folder to write.", show_default="PATH/report"),
+        typer.Option("-o", "--output", help="The folder to write.", show_default="PATH/report", file_okay=False),
     ] = None,
 ) -> None:
     """Write a static page with figures: learning curves, incumbents, rungs, failures."""

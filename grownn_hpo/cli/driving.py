@@ -14,6 +14,7 @@ from types import FrameType
 from rich.console import Console
 
 from grownn_hpo.cli.live import Display, environments_told, status_line
+from grownn_hpo.cli.wording import printable
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive
 from grownn_hpo.driver.run import ArmRun
@@ -43,7 +44,7 @@ def drive_arms(
     """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
     site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     cluster = f" --cluster {site.file}" if site.profile is not None else ""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     try:
         _drive(opened, site, path, take_over, summary, console)
     except Stopped as error:
@@ -55,7 +56,7 @@ def _drive(opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool, s
         runs = [stack.enter_context(ArmRun(each, take_over)) for each in opened]
         for run in runs:
             for line in run.begun_with:
-                console.print(f"{run.folder.root}: {line}", soft_wrap=True)
+                console.print(printable(f"{run.folder.root}: {line}"), soft_wrap=True)
 
         def statuses() -> list[ArmStatus]:
             return [arm_status(run.folder, run.arm, run.ledger, dict(run.brackets), dict(run.outcomes)) for run in runs]

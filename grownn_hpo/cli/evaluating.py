@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from grownn_hpo.cli.driving import drive_arms
-from grownn_hpo.driver.arms import open_evaluation, open_path
+from grownn_hpo.driver.arms import check_arms, open_evaluation, open_path
 from grownn_hpo.driver.site import Site
 from grownn_hpo.envs import random_policy
 from grownn_hpo.errors import InputError
@@ -16,7 +16,8 @@ from grownn_hpo.report.evaluation import RandomPolicy, SeedScore
 from grownn_hpo.report.evaluation import evaluate as evaluation_of
 from grownn_hpo.report.incumbent_file import read_incumbent
 from grownn_hpo.report.read import keep_evaluation
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.spec.study import Study
+from grownn_hpo.store.known import read_known
 from grownn_hpo.trial import Segment
 
 RANDOM_EPISODES = 100
@@ -26,6 +27,7 @@ def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -
     """Retrain the incumbent in the file at `path` on fresh seeds, and print how it does."""
     incumbent = read_incumbent(path)
     fresh = parse_seeds(seeds)
+    check_arms(Study(str(path), (incumbent.arm,)), [incumbent.arm])
     site.check([incumbent.arm], str(path), results / incumbent.arm.study)
     opened = open_evaluation(incumbent, fresh, results)
     open_path(opened.folder.root)
@@ -37,7 +39,7 @@ def evaluate(path: Path, seeds: str, site: Site, results: Path, as_json: bool) -
     )
     drive_arms([opened], site, opened.folder.root, summary=False)
     last = len(arm.rungs)
-    found = read_ledger(opened.folder).results
+    found = read_known(opened.folder).ledger.results
     scores = [
         SeedScore(seed, result.mean_return, result.success_rate) if result else SeedScore(seed, None)
         for seed, result in ((seed, found.get(Segment(1, last, seed))) for seed in fresh)
@@ -59,7 +61,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """`100-109` or `100,103,107`, or both, as the seeds they name."""
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
         if match is None:
             raise InputError(f"--seeds {text}: {part!r} must be a seed or a range of seeds, as in 100-109 or 100,103")
         first, last = int(match[1]), int(match[2] or match[1])

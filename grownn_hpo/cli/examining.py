@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from grownn_hpo.dispatch import Job, Returned, open_dispatcher
 from grownn_hpo.environment import PACKAGES, environment
@@ -33,7 +34,7 @@ def doctor() -> None:
             said = check()
         except Exception as error:  # whatever is wrong with this machine is what the doctor is asked for
             failed += 1
-            console.print(f"[red]fails[/red]  {name}: {type(error).__name__}: {error}", soft_wrap=True)
+            console.print("[red]fails[/red] ", escape(f"{name}: {type(error).__name__}: {error}"), soft_wrap=True)
         else:
             console.print(f"[green]works[/green]  {name}: {said} ({time.perf_counter() - began:.1f} s)", soft_wrap=True)
     if failed:

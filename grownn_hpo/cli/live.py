@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from grownn_hpo.cli.wording import printable
 from grownn_hpo.report.status import ArmStatus
 
 REFRESH_SECONDS = 1.0
@@ -32,7 +33,7 @@ class Display:
     def line(self, text: str) -> None:
         """Show one line above the view."""
         stamp = time.strftime("%H:%M:%S")
-        self._console.print(Text(f"{stamp} {text}"), soft_wrap=True)
+        self._console.print(Text(f"{stamp} {printable(text)}"), soft_wrap=True)
 
     def __enter__(self) -> Display:
         if self._live is not None:
@@ -90,9 +91,9 @@ def status_view(status: ArmStatus) -> RenderableType:
         if len(status.running) > 16:
             parts.append(Text(f"and {len(status.running) - 16} more", style="dim"))
     if status.failures:
-        parts.append(Text(f"latest failure: {status.failures[-1]}", style="red"))
+        parts.append(Text(f"latest failure: {printable(status.failures[-1])}", style="red"))
     if status.environments:
-        parts.append(Text(environments_told(status), style="yellow"))
+        parts.append(Text(printable(environments_told(status)), style="yellow"))
     return Group(*parts, Text())
 
 

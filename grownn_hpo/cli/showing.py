@@ -59,7 +59,7 @@ def status(path: Path, watch: bool, as_json: bool) -> None:
                 return
             time.sleep(REFRESH_SECONDS)
             statuses = read()
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, markup=False)
     if watch:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while not all(each.complete for each in statuses):
@@ -77,6 +77,8 @@ def export(path: Path, output: Path | None) -> None:
         return
     if not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {output.parent}")
+    if output.exists() and not output.is_file():  # /dev/null, for whoever may replace it
+        raise InputError(f"--output {output}: is no file that could be replaced; leave -o out to write to stdout")
     write_file(output, text.encode())
     print(f"wrote {output}; next: grownn evaluate {output}", file=sys.stderr)
 
@@ -90,6 +92,8 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     found = zip(labels, map(read_evaluations, folders), strict=True)
     evaluations = {label: known[-1] for label, known in found if known}
     target = output if output is not None else paths[0] / "report"
+    if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
+        raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")
     page = write_report(records, leaders, target, evaluations)
     print(page)
 

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from grownn_hpo.environment import changes, environment
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.report.incumbent_file import Incumbent
-from grownn_hpo.spec import Arm, Characters
+from grownn_hpo.spec import Arm, Characters, Search
+from grownn_hpo.spec.explain import worded
 from grownn_hpo.spec.study import Study, differences
 from grownn_hpo.store.arm import (
     Bracket,
@@ -31,6 +34,7 @@ from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder, arm_folders
+from grownn_hpo.store.terms import arm_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ def find_study(study: Study, arms: Sequence[Arm], results: Path, slots: int, gpu
     that is there already, by what was recorded.
     """
     opened = [OpenArm(arm, ArmFolder(results / study.name / arm.name)) for arm in arms]
+    _refuse_place(results / study.name)
     for each in opened:
         if each.folder.study_file.exists():
             _refuse_difference(each, study.file)
@@ -122,7 +127,13 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
     if not folders:
         raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
     for folder in folders:
-        changed = changes(read_environment(folder), environment())
+        recorded = read_environment(folder)
+        if not recorded and not accept_environment:
+            raise InputError(
+                f"{folder.environment_file}: is lost or damaged, and with it what the study was begun with: restore it,"
+                f" or go on in the environment as it is now: grownn resume {folder.root} --accept-environment"
+            )
+        changed = changes(recorded, environment())
         if changed and not accept_environment:
             listed = "\n  ".join(changed)
             raise InputError(
@@ -146,27 +157,31 @@ def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -
     derived = arm.model_copy(update={"seeds": tuple(seeds), "rungs": rungs, "search": search})
     identity = hashlib.sha256(f"{derived.model_dump_json()}{json.dumps(incumbent.configuration)}".encode()).hexdigest()
     searched = ArmFolder(results / arm.study / arm.name)
+    _refuse_place(results / arm.study)
+    searched.refuse_links()
     folder = ArmFolder(searched.evaluations / f"c{incumbent.config:04d}-{identity[:8]}")
     if not folder.study_file.exists():
         _refuse_unwritable(results)
         make_folder(folder.root, private=True)
-        _write_incumbent(folder, incumbent)
+        _write_incumbent(folder, derived, incumbent)
         create_arm(folder, derived, environment())
-    set_aside_damaged_brackets(folder)
-    if not read_brackets(folder):  # nobody could suggest it again
-        _write_incumbent(folder, incumbent)
-    return OpenArm(_recorded(folder), folder)
+    recorded = _recorded(folder)
+    set_aside_damaged_brackets(folder, recorded)
+    if not read_brackets(folder, recorded):  # nobody could suggest it again
+        _write_incumbent(folder, recorded, incumbent)
+    return OpenArm(recorded, folder)
 
 
-def _write_incumbent(folder: ArmFolder, incumbent: Incumbent) -> None:
-    write_bracket(folder, Bracket(1, (incumbent.configuration,), f"incumbent c{incumbent.config:04d}"))
+def _write_incumbent(folder: ArmFolder, arm: Arm, incumbent: Incumbent) -> None:
+    suggested_from = f"incumbent c{incumbent.config:04d}"
+    write_bracket(folder, Bracket(1, (incumbent.configuration,), suggested_from, arm_sha256(arm)))
 
 
 def extend_arms(opened: Sequence[OpenArm], trials: int) -> tuple[OpenArm, ...]:
     """Raise the arms' budgets to `trials`, of all or of none; what was computed stays.
 
-    Raises InputError where an arm has more already, or all have as many. One that has exactly as many is left as it is,
-    so that a call that was killed between two arms can be made again.
+    Raises InputError where an arm has more already, or all have as many, or it is no budget. One that has exactly as
+    many is left as it is, so that a call that was killed between two arms can be made again.
     """
     budgets = {each.folder.root: each.arm.search.trials for each in opened}
     if trials < max(budgets.values()) or {trials} == set(budgets.values()):
@@ -174,27 +189,41 @@ def extend_arms(opened: Sequence[OpenArm], trials: int) -> tuple[OpenArm, ...]:
         which = ", ".join(str(root) for root, budget in budgets.items() if budget == most)
         each_alone = ". Nothing was changed; name one arm to extend it alone" if len(opened) > 1 else ""
         raise InputError(f"--trials {trials}: must be more than the {most} that {which} has already{each_alone}")
+    extended = [_with_budget(each.arm, trials) for each in opened]
     with contextlib.ExitStack() as leases:  # a driver that is at work would not see the new budget
         for each in opened:
             leases.enter_context(Lease(each.folder.lease_file))
             read_ledger(each.folder)  # what it refuses, is refused before anything is written
-        return tuple(_record_budgets(opened, trials))
+        return tuple(_record_budgets(opened, extended))
 
 
-def _record_budgets(opened: Sequence[OpenArm], trials: int) -> Iterator[OpenArm]:
-    """Record the budget in every arm; where the storage fails at one, those before it get theirs back."""
-    for done, each in enumerate(opened):
-        arm = each.arm
-        extended = arm.model_copy(update={"search": arm.search.model_copy(update={"trials": trials})})
+def _with_budget(arm: Arm, trials: int) -> Arm:
+    try:
+        search = Search.model_validate({**arm.search.model_dump(), "trials": trials})
+    except ValidationError as error:
+        raise InputError(f"--trials {trials}: {worded(error.errors()[0]['msg'])}") from None
+    return arm.model_copy(update={"search": search})
+
+
+def _record_budgets(opened: Sequence[OpenArm], extended: Sequence[Arm]) -> Iterator[OpenArm]:
+    """Record the arms as extended; where the storage fails at one, those before it get their budgets back."""
+    for done, (each, arm) in enumerate(zip(opened, extended, strict=True)):
         try:
-            if extended != arm:
-                record_arm(each.folder, extended)
+            if arm != each.arm:
+                record_arm(each.folder, arm)
         except OSError:
             for before in opened[:done]:
                 with contextlib.suppress(OSError):
                     record_arm(before.folder, before.arm)
             raise
-        yield OpenArm(extended, each.folder, each.accept_environment)
+        yield OpenArm(arm, each.folder, each.accept_environment)
+
+
+def _refuse_place(folder: Path) -> None:
+    """InputError where a study's folder cannot be a folder of ours: a link, which may lead anywhere, or a file."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        what = "a symbolic link, and may lead anywhere" if folder.is_symlink() else "no folder"
+        raise InputError(f"{folder}: is {what}; put a folder in its place, or choose other --results")
 
 
 def _holds_something_else(folder: ArmFolder) -> bool:

@@ -115,9 +115,9 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
                 if future.done():
                     found = future.result()
                     pace.suggestions.append(found.seconds)
-                    run.store_bracket(number, found.configurations, found.suggested_from)
+                    line = run.store_bracket(number, found.configurations, found.suggested_from)
                     del asked[name, number]
-                    tell(_line(run, runs, f"bracket {number}: {len(found.configurations)} configurations suggested"))
+                    tell(_line(run, runs, line))
     finally:
         thinker.shutdown(wait=False, cancel_futures=True)
 

@@ -18,7 +18,7 @@ from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.losses import Losses
 from grownn_hpo.environment import changes, environment
 from grownn_hpo.envs import modules
-from grownn_hpo.errors import GrowNNError, Stopped
+from grownn_hpo.errors import GrowNNError, InputError, Stopped
 from grownn_hpo.search.ladder import Ladder, Plan, needed_segments, observations_for, plan
 from grownn_hpo.search.suggest import Basis, Observation
 from grownn_hpo.spec import Arm, legs_of
@@ -27,7 +27,6 @@ from grownn_hpo.store.arm import (
     Configuration,
     begin_environment,
     configurations_of,
-    read_brackets,
     read_environment,
     set_aside_damaged_brackets,
     sweep_temporaries,
@@ -35,10 +34,11 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.attempts import Failure, commit_result, committed, record_failure, retract
 from grownn_hpo.store.boundary import boundary_reached
-from grownn_hpo.store.checkpoint import trained_configuration
+from grownn_hpo.store.known import known_of
 from grownn_hpo.store.lease import JobIsThere, Lease
-from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, late_disagreements, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, claim, entry_of, late_disagreements
 from grownn_hpo.store.storage import STORAGE_ERRORS, failure
+from grownn_hpo.store.terms import arm_sha256, terms_of
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 ENTRY = "grownn_hpo.segment:attempt"
@@ -87,17 +87,17 @@ class ArmRun:
 
     def _open(self) -> None:
         sweep_temporaries(self.folder)
-        self.ledger = read_ledger(self.folder)
-        self._file = LedgerFile(self.folder.ledger_file)
-        self._file.hold(self.ledger.entries)
-        self.damaged = set_aside_damaged_brackets(self.folder)
-        self.brackets = read_brackets(self.folder)
+        self.damaged = set_aside_damaged_brackets(self.folder, self.arm)
+        known = known_of(self.folder, self.arm)
+        self.brackets, self.ledger, self.outcomes = known.brackets, known.ledger, known.outcomes
         if self.folder.is_evaluation and not self.brackets:
-            raise GrowNNError(
+            raise InputError(
                 f"{self.folder.brackets}: the incumbent's configuration, which is all that it held, is damaged or gone;"
                 " type the same `grownn evaluate` again, which writes it anew from the incumbent's file"
             )
-        self.outcomes = outcomes_of(self.ledger.results, self.arm.seeds)
+        self._terms = terms_of(self.arm, self.configurations)
+        self._file = LedgerFile(self.folder.ledger_file)
+        self._file.hold(self.ledger.entries)
         self._accept_changes()
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
@@ -138,31 +138,29 @@ class ArmRun:
             begin_with_default=self.arm.search.begin_with_default,
         )
 
-    def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> None:
-        """Keep what was suggested, verbatim, before anything is trained with it.
+    def store_bracket(self, bracket: int, configurations: Sequence[Configuration], suggested_from: str) -> str:
+        """Keep what was suggested, verbatim, before anything is trained with it; returns a line that tells it.
 
-        Raises GrowNNError if segments were trained already with others: this bracket's file was lost, and whatever it
-        was suggested by, it was not by this.
+        Where this bracket's file was lost, and its segments have results, those of these configurations count again.
         """
-        self._refuse_others(bracket, configurations)
-        stored = Bracket(bracket, tuple(configurations), suggested_from)
+        stored = Bracket(bracket, tuple(configurations), suggested_from, arm_sha256(self.arm))
         write_bracket(self.folder, stored)
         self.brackets[bracket] = stored
-
-    def _refuse_others(self, bracket: int, configurations: Sequence[Configuration]) -> None:
-        for number, configuration in enumerate(configurations, self.ladder.first_config(bracket)):
-            for segment in self.ledger.entries:
-                trained = trained_configuration(self.folder, segment) if segment.config == number else None
-                if trained not in (None, configuration):
-                    raise GrowNNError(
-                        f"{self.folder.bracket_file(bracket)}: was lost or damaged, and is now suggested with"
-                        f" configuration {number} = {configuration}, but {segment} was trained with {trained}."
-                        " Put the file back from a copy, or go back to the versions in environment.json"
-                    )
+        self._terms = terms_of(self.arm, self.configurations)
+        told = f"bracket {bracket}: {len(configurations)} configurations suggested"
+        waiting = sum(self.ladder.bracket_of(segment.config) == bracket for segment in self.ledger.waiting)
+        if waiting:
+            found = claim(self.folder, self.ledger, self._terms)
+            self.outcomes.update(outcomes_of({e.result.segment: e.result for e in found}, self.arm.seeds))
+            self._unrecorded += found
+            told += f"; {len(found)} results of theirs were there already"
+            if len(found) < waiting:
+                told += f", {waiting - len(found)} of other configurations do not count"
+        return told
 
     def late_disagreements(self) -> list[str]:
         """How attempts that came late differ from those that count, a line each, and each of them once."""
-        return late_disagreements(self.folder, self.ledger, self._compared)
+        return late_disagreements(self.folder, self.ledger, self._terms, self._compared)
 
     def job(self, segment: Segment) -> Job:
         """What a worker is given to compute `segment`."""
@@ -256,7 +254,7 @@ class ArmRun:
     def _settle_verdict(self, segment: Segment, value: dict[str, Any]) -> str:
         match value["verdict"]:
             case "committed":
-                found = committed(self.folder, segment)
+                found = committed(self.folder, segment, self._terms[segment.config])
                 if found is None:
                     raise GrowNNError(
                         f"{self.folder.segment(segment)}: was reported committed, and holds no valid result"
@@ -269,7 +267,7 @@ class ArmRun:
             case "parent lost":
                 parent = segment.parent
                 assert parent is not None
-                found = committed(self.folder, parent)
+                found = committed(self.folder, parent, self._terms[parent.config])
                 if found is not None:
                     retract(found)
                 self.ledger.entries.pop(parent, None)
@@ -305,8 +303,8 @@ class ArmRun:
             checkpoint_sha256=None,
             detail=cause,
         )
-        commit_result(attempt, crashed, None)
-        found = committed(self.folder, segment)
+        commit_result(attempt, crashed, None, self._terms[segment.config])
+        found = committed(self.folder, segment, self._terms[segment.config])
         assert found is not None
         return self._take(entry_of(found))
 

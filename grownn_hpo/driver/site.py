@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from grownn_hpo import preflight
 from grownn_hpo.dispatch import (
     Died,
@@ -38,6 +40,7 @@ from grownn_hpo.store.commit import make_folder
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PREFLIGHT_SECONDS = 300.0
+_MACHINE = TypeAdapter(Machine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class Site:
         if self.profile is None:
             return open_dispatcher(self.slots, self.inline, modules, gate.preflight())
         logs = _logs(runs)
+        if logs.is_symlink():
+            raise InputError(f"{logs}: is a symbolic link, and may lead anywhere; put a folder in its place")
         make_folder(logs)
         logs.chmod(0o700)  # the keys lie there
         return open_slurm(self.profile, _label(runs), logs, modules, gate.preflight())
@@ -154,7 +159,11 @@ class Gate:
             lines = []
             for run in self._runs:
                 known = None if run in self._accept else read_workers(run.folder)
-                machine = None if known is None else Machine(**known)  # type: ignore[arg-type]
+                try:
+                    machine = None if known is None else _MACHINE.validate_python(known)
+                except ValidationError:
+                    lines.append(f"{run.folder.environment_file}: workers = {known!r}: is no machine; remove that key")
+                    continue
                 lines += preflight.refusals(report, self._versions, self._tokens, machine, self._gpu, clock)
             if not lines:
                 self._keep(preflight.machine_of(report, self._gpu))

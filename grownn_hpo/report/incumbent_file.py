@@ -12,12 +12,18 @@ from pydantic import JsonValue, ValidationError
 from grownn_hpo.errors import Fault, GrowNNError, InputError
 from grownn_hpo.report.evaluation import Promise
 from grownn_hpo.search.ladder import incumbent
+from grownn_hpo.search.space import from_plain, read_space
 from grownn_hpo.spec import Arm, PPOSettings, document
+from grownn_hpo.spec.explain import unknown_key, worded
 from grownn_hpo.spec.study import arm_document, resolve
-from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets, read_environment
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.spec.values import LARGEST
+from grownn_hpo.store.arm import Configuration, read_environment
+from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.trial import Segment, outcomes_of
+from grownn_hpo.trial import Segment
+
+FORMAT = 1
+KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", "environment", "study")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,11 @@ class Incumbent:
 
 def export_incumbent(folder: ArmFolder) -> str:
     """The arm's incumbent as YAML; GrowNNError while no trial has completed."""
-    arm, ledger = read_arm(folder), read_ledger(folder)
-    trial = incumbent(outcomes_of(ledger.results, arm.seeds))
+    known = read_known(folder)
+    arm, ledger = known.arm, known.ledger
+    trial = incumbent(known.outcomes)
     if trial is None:
         raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent to export")
-    configuration = configurations_of(read_brackets(folder), arm.rungs[0].configurations)[trial.config]
     results = [ledger.entries[Segment(trial.config, trial.rung, seed)].result for seed in arm.seeds]
     returns = [result.mean_return for result in results if result.mean_return is not None]
     rates = [result.success_rate for result in results if result.success_rate is not None]
@@ -51,10 +57,10 @@ def export_incumbent(folder: ArmFolder) -> str:
         for rung in range(1, trial.rung + 1)
     ]
     content: dict[str, JsonValue] = {
-        "format": 1,
+        "format": FORMAT,
         "config": trial.config,
         "rung": trial.rung,
-        "configuration": configuration,
+        "configuration": known.configurations[trial.config],
         "promised": {
             "mean_return": fmean(returns),
             "success_rate": fmean(rates) if rates else None,
@@ -71,30 +77,46 @@ def export_incumbent(folder: ArmFolder) -> str:
 
 def read_incumbent(path: Path) -> Incumbent:
     """The incumbent in a file that `export_incumbent` wrote; InputError for anything else."""
-    content = document.read(path)
+    content = document.read(path, document.RECORDED)
     file = str(path)
-    study = content.get("study")
-    if content.get("format") != 1 or not isinstance(study, dict):
+    study, form = content.get("study"), content.get("format")
+    if "format" not in content or not isinstance(study, dict):
         raise InputError(f"{file}: is no exported incumbent (it lacks `format: 1` or `study`); make one: grownn export")
+    if type(form) is not int or form != FORMAT:
+        rule = f"must be {FORMAT}: another version of this program wrote it; export the incumbent again with this one"
+        raise InputError(Fault(file, "format", form, rule))
+    if unknown := [key for key in content if key not in KEYS]:
+        raise InputError([unknown_key(file, key, content[key], KEYS, "an exported incumbent") for key in unknown])
     arms = resolve(study, f"{file}: study")
     if len(arms) != 1:
         raise InputError(f"{file}: study.arms: an incumbent belongs to one arm, this file names {len(arms)}")
     arm = arms[0]
     config, rung = content.get("config"), content.get("rung")
-    if type(config) is not int or config < 1:
+    if type(config) is not int or not 1 <= config <= LARGEST:
         raise InputError(Fault(file, "config", config, "must be a configuration's number, at least 1"))
     if type(rung) is not int or not 1 <= rung <= len(arm.rungs):
         raise InputError(Fault(file, "rung", rung, f"must be one of the arm's rungs, 1 to {len(arm.rungs)}"))
     configuration = content.get("configuration")
     if not isinstance(configuration, dict):
         raise InputError(Fault(file, "configuration", configuration, "must be a mapping of hyperparameters to values"))
+    _refuse_foreign(configuration, arm, file)
+    return Incumbent(arm, config, rung, configuration, _promise(content.get("promised"), arm, file))
+
+
+def _refuse_foreign(configuration: Configuration, arm: Arm, file: str) -> None:
+    """InputError where the arm's search could not have suggested the configuration, or PPO could not be told it."""
+    space = read_space(arm.space, f"{file}: study.space")
+    try:
+        from_plain(space, configuration)
+    except Exception as error:  # ConfigSpace raises whatever Python raised inside it
+        rule = f"is no configuration of the file's own search space: {' '.join(str(error).split())}"
+        raise InputError(Fault(file, "configuration", configuration, f"{rule}; export it again")) from None
     try:
         PPOSettings.model_validate_json(json.dumps(arm.ppo.model_dump() | configuration))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, ("configuration", *first["loc"])))
-        raise InputError(Fault(file, key, first["input"], first["msg"])) from None
-    return Incumbent(arm, config, rung, configuration, _promise(content.get("promised"), arm, file))
+        raise InputError(Fault(file, key, first["input"], worded(first["msg"]))) from None
 
 
 def _promise(promised: JsonValue, arm: Arm, file: str) -> Promise:

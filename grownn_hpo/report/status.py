@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,12 +10,13 @@ from grownn_hpo.report.environments import EnvironmentShare, environment_shares
 from grownn_hpo.search.ladder import Ladder, incumbent, needed_segments, plan, rung_progress
 from grownn_hpo.spec import Arm
 from grownn_hpo.store import lease, paths
-from grownn_hpo.store.arm import Bracket, read_arm, read_brackets
+from grownn_hpo.store.arm import Bracket
 from grownn_hpo.store.boundary import boundary_reached
 from grownn_hpo.store.curve import read_ticks
-from grownn_hpo.store.ledger import Ledger, read_ledger
+from grownn_hpo.store.known import read_known
+from grownn_hpo.store.ledger import Ledger
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.trial import Outcome, Segment, Status, Trial, outcomes_of
+from grownn_hpo.trial import Outcome, Segment, Status, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,8 @@ class ArmStatus:
 
 def read_status(folder: ArmFolder) -> ArmStatus:
     """The status of the arm in a folder, from its files alone."""
-    arm, ledger, brackets = read_arm(folder), read_ledger(folder), read_brackets(folder)
-    return arm_status(folder, arm, ledger, brackets, outcomes_of(ledger.results, arm.seeds))
+    known = read_known(folder)
+    return arm_status(folder, known.arm, known.ledger, known.brackets, known.outcomes)
 
 
 def arm_status(
@@ -140,8 +142,13 @@ def _running(folder: ArmFolder, arm: Arm, needed: Iterable[Segment]) -> Iterable
             env_steps=reached - start,
             of_env_steps=arm.rungs[segment.rung - 1].env_steps,
             env_steps_per_second=speed,
-            mean_return=ticks[-1].mean_return if ticks else None,
+            mean_return=_finite(ticks[-1].mean_return) if ticks else None,
         )
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what JSON cannot hold: an environment may give any reward."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _leader(ledger: Ledger, arm: Arm, trial: Trial | None) -> Leader | None:

@@ -13,8 +13,8 @@ from pydantic import JsonValue
 from grownn_hpo.report.environments import environment_numbers
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec import Arm
-from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
-from grownn_hpo.store.ledger import read_ledger
+from grownn_hpo.store.arm import Configuration
+from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult
 
@@ -31,17 +31,16 @@ def table(folder: ArmFolder, form: Literal["csv", "json"], environments: bool = 
 
     `environments` adds a column: the number of the environment, in the order of time, that computed the row.
     """
-    arm, ledger = read_arm(folder), read_ledger(folder)
-    configurations = configurations_of(read_brackets(folder), arm.rungs[0].configurations)
-    rows = list(table_rows(arm, ledger.results, configurations))
+    known = read_known(folder)
+    rows = list(table_rows(known.arm, known.ledger.results, known.configurations))
     if environments:
-        numbers = environment_numbers(folder, ledger.entries)
+        numbers = environment_numbers(folder, known.ledger.entries)
         rows = [row | {ENVIRONMENT: numbers[segment]} for segment, row in zip(sorted(numbers), rows, strict=True)]
     if form == "json":
         return json.dumps(rows, indent=1) + "\n"
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*COLUMNS, *hyperparameters(arm), *([ENVIRONMENT] if environments else [])])
+    writer.writerow([*COLUMNS, *hyperparameters(known.arm), *([ENVIRONMENT] if environments else [])])
     writer.writerows([["" if v is None else v for v in row.values()] for row in rows])
     return buffer.getvalue()
 

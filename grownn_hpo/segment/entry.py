@@ -8,13 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 
 from grownn_hpo import failpoints
+from grownn_hpo.files import PASSING
 from grownn_hpo.segment.run import SegmentRun
 from grownn_hpo.spec import Arm
 from grownn_hpo.store.arm import Configuration
 from grownn_hpo.store.attempts import commit_again, commit_result, committed, intact_checkpoint
 from grownn_hpo.store.boundary import delete_boundaries
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.store.storage import PASSING, STORAGE_ERRORS, failure
+from grownn_hpo.store.storage import STORAGE_ERRORS, failure
+from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Segment
 
 
@@ -49,15 +51,16 @@ def run_segment(
     arm: Arm, configuration: Configuration, segment: Segment, folder: ArmFolder, beat: Callable[[], None]
 ) -> Verdict:
     """Train `configuration` on one rung and seed, from the checkpoint of the rung below, and commit what came of it."""
-    found = committed(folder, segment)
+    terms = terms_sha256(arm, configuration)
+    found = committed(folder, segment, terms)
     if found is not None:  # an orphan was faster, or the attempt before this one failed when all but this was done
         commit_again(found)
         return Verdict.COMMITTED
-    parent = None if segment.parent is None else committed(folder, segment.parent)
+    parent = None if segment.parent is None else committed(folder, segment.parent, terms)
     if segment.parent is not None and (parent is None or not intact_checkpoint(parent)):
         return Verdict.PARENT_LOST
-    run = SegmentRun(arm, configuration, segment, folder, parent, beat)
+    run = SegmentRun(arm, configuration, segment, folder, parent, beat, terms)
     result = run.train()
-    commit_result(run.attempt, result, run.measured())
+    commit_result(run.attempt, result, run.measured(), terms)
     delete_boundaries(folder, segment)
     return Verdict.COMMITTED

@@ -19,7 +19,7 @@ from grownn_hpo.segment.streams import Stream, stream_seed
 from grownn_hpo.spec import Arm, configured, legs_of
 from grownn_hpo.store.arm import Configuration
 from grownn_hpo.store.attempts import Committed, Measured, claim_attempt
-from grownn_hpo.store.boundary import Boundary, Origin, best_boundary, terms_sha256, write_boundary
+from grownn_hpo.store.boundary import Boundary, Origin, best_boundary, write_boundary
 from grownn_hpo.store.checkpoint import packed, read_checkpoint, unpacked, write_checkpoint
 from grownn_hpo.store.curve import Tick, append_point, append_tick, begin_curve, curve_text, read_curve
 from grownn_hpo.store.paths import ArmFolder
@@ -44,6 +44,7 @@ class SegmentRun:
         folder: ArmFolder,
         parent: Committed | None,
         beat: Callable[[], None],
+        terms_sha256: str,
     ) -> None:
         self._started = time.perf_counter()
         self.attempt = claim_attempt(folder, segment)
@@ -55,7 +56,7 @@ class SegmentRun:
         self._configuration = configuration
         self._legs = legs_of(arm, segment.rung, configuration)
         self._parent_sha256 = None if parent is None else parent.commit.result.checkpoint_sha256
-        self._origin = Origin(segment, self._parent_sha256, terms_sha256(arm, configuration))
+        self._origin = Origin(segment, self._parent_sha256, terms_sha256)
         self._growth: float | None = None
         self._rounds = 0
         self._training_seconds = self._evaluation_seconds = 0.0
@@ -162,7 +163,7 @@ class SegmentRun:
     def _starting_agent(self) -> ppo.Agent:
         arm, network = self._arm, self._arm.network
         if self._parent is not None:
-            tensors, meta = read_checkpoint(self._parent.folder)
+            tensors, meta = read_checkpoint(self._parent.folder, self._parent.commit.artefacts)
             counters = cast("dict[str, JsonValue]", meta["counters"])
             return self._restored(tensors, counters, arm.rungs[self._segment.rung - 2].depth)
         cells = None

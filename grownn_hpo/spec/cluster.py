@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.spec import document
 from grownn_hpo.spec.explain import key_of, one_each, unknown_key, worded
-from grownn_hpo.spec.values import Positive, RuleBroken, Value
+from grownn_hpo.spec.values import RuleBroken, Value
 
 # What stands in a job script as it is: nothing that a shell or Slurm would take for more than a name, or than a line.
 _WORD = r"^[A-Za-z0-9_][A-Za-z0-9_.,:@+-]*$"
@@ -33,6 +33,9 @@ Word = Annotated[str, Field(pattern=_WORD, max_length=200)]
 Line = Annotated[str, Field(pattern=_LINE, max_length=4000)]
 Folder = Annotated[str, Field(pattern=_FOLDER, max_length=4000)]
 Program = Annotated[str, Field(pattern=_PROGRAM, max_length=4000)]
+
+Workers = Annotated[int, Field(ge=1, le=10_000)]
+"""How many there may be of what the driver holds a slot, a core or a process for."""
 
 _WALLTIME = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,4}):([0-5][0-9]):([0-5][0-9])")
 _OWN_DIRECTIVES = {
@@ -84,8 +87,8 @@ def _broken_by_directive(line: str) -> str | None:
 class Jobs(Value):
     """How many worker jobs there are at a time: as many as there are segments for, between these two."""
 
-    at_least: Positive = 1
-    at_most: Positive = 10
+    at_least: Workers = 1
+    at_most: Workers = 10
 
     @model_validator(mode="after")
     def _ordered(self) -> Jobs:
@@ -100,7 +103,7 @@ class Allocation(Value):
     partition: Word | None = None
     account: Word | None = None
     walltime: str = "04:00:00"
-    cores: Positive = 1
+    cores: Workers = 1
     memory_gib: Annotated[float, Field(gt=0, le=2**20)] = 4.0
     directives: tuple[Line, ...] = ()
 
@@ -136,7 +139,7 @@ class SlurmProfile(Allocation):
 
     kind: Literal["slurm"]
     gpus: Annotated[int, Field(ge=0, le=64)] = 0
-    segments: Positive = 1
+    segments: Workers = 1
     jobs: Jobs = Jobs()
     interface: Word | None = None
     before: tuple[Line, ...] = ()
@@ -164,7 +167,7 @@ class LocalProfile(Value):
     """Workers as processes on this machine, one per core if `workers` is left out."""
 
     kind: Literal["local"]
-    workers: Positive | None = None
+    workers: Workers | None = None
 
 
 ClusterProfile = SlurmProfile | LocalProfile

@@ -1,8 +1,9 @@
 """YAML in and out, without YAML's pitfalls.
 
 YAML 1.2 by ruamel's safe, pure reader: `1e-4` is a number, `no` is text, a key that stands twice and tags that build
-objects are refused. So is what a study file cannot need and other parts of the program would choke on: deep nesting
-(an alias inside itself has no end), aliases that unfold into millions of values, integers past 64 bits.
+objects are refused. So is what a study file cannot need and other parts of the program would choke on: files of
+megabytes, deep nesting (an alias inside itself has no end), aliases and merged keys that unfold into millions of
+values, integers past 64 bits.
 """
 
 from __future__ import annotations
@@ -10,22 +11,35 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import YAMLError, YAMLWarning
 
 from grownn_hpo.errors import Fault, InputError
+from grownn_hpo.files import PASSING, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import JsonValue
 
-DEEPEST = 32
-"""How many mappings and lists may stand inside one another."""
-MOST_VALUES = 100_000
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a document may hold: bytes, values with its aliases written out, mappings and lists in one another."""
+
+    bytes: int
+    values: int
+    depth: int
+
+
+GIVEN = Bounds(2**19, 100_000, 32)
+"""What people write. The reader takes about ten seconds for the largest."""
+RECORDED = Bounds(2**21, 300_000, 40)
+"""What this program wrote: a study with its search space inside, and defaults and aliases written out."""
 LARGEST_INTEGER = 2**63 - 1
 # Beside its own errors, ruamel's reader lets through what its scanner and scalars trip over: `!!int x`, 2001-13-45.
 _UNREADABLE = (
@@ -40,8 +54,18 @@ _UNREADABLE = (
 )
 
 
+class _Constructor(SafeConstructor):
+    """Ends before merged keys (`<<: [*a, *a]`, over and over) have grown past any memory."""
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)  # at most as many times as a list is long beyond the bound
+        if len(node.value) > RECORDED.values:
+            raise ValueError(f"its merged keys come to more than {RECORDED.values:,}")
+
+
 def _yaml() -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # keys keep the order they were given in
     yaml.width = 120
@@ -49,8 +73,8 @@ def _yaml() -> Any:
     return yaml
 
 
-def parse(text: str, file: str) -> JsonValue:
-    """The plain value of a YAML text; InputError where it is not YAML, or holds what JSON could not."""
+def parse(text: str, file: str, bounds: Bounds = GIVEN) -> JsonValue:
+    """The plain value of a YAML text; InputError where it is not YAML, or holds what JSON could not, or too much."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", YAMLWarning)  # one anchor given to two things, for example
@@ -62,18 +86,25 @@ def parse(text: str, file: str) -> JsonValue:
         raise InputError(f"{file}: not readable as YAML 1.2: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise InputError(f"{file}: nested too deeply to be read") from None
-    return _Plain(file).value(value, "", 0)
+    return _Plain(file, bounds).value(value, "", 0)
 
 
-def read(path: Path) -> dict[str, JsonValue]:
-    """The mapping in the YAML file at `path`."""
+def read(path: Path, bounds: Bounds = GIVEN, *, links: bool = True) -> dict[str, JsonValue]:
+    """The mapping in the YAML file at `path`; `links`: a symbolic link may lead to it.
+
+    Raises InputError where there is none, OSError where the storage fails for now.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, bounds.bytes, links=links).decode()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as error:  # not UTF-8, or a name that can be none
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
+        raise InputError(f"{path}: cannot be read: {error.strerror}; put a YAML file in its place") from None
+    except ValueError as error:  # not UTF-8, or a name that can be none
         raise InputError(f"{path}: cannot be read: {error}") from None
-    value = parse(text, str(path))
+    value = parse(text, str(path), bounds)
     if not isinstance(value, dict):
         raise InputError(Fault(str(path), "", value, "must hold a mapping of keys to values"))
     return value
@@ -89,18 +120,19 @@ def render(value: JsonValue) -> str:
 class _Plain:
     """Turns what the YAML reader built into what JSON can hold, in a tree of its own: nothing is shared by an alias."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, bounds: Bounds) -> None:
         self._file = file
+        self._bounds = bounds
         self._values = 0
 
     def value(self, value: object, key: str, depth: int) -> JsonValue:
         self._values += 1
-        if depth > DEEPEST:
-            raise InputError(f"{self._file}: {key[:60]}...: nested more than {DEEPEST} deep; write it flatter")
-        if self._values > MOST_VALUES:
-            raise InputError(
-                f"{self._file}: holds more than {MOST_VALUES:,} values, its aliases written out; use fewer"
-            )
+        most = self._bounds
+        if depth > most.depth:
+            raise InputError(f"{self._file}: {key[:60]!r}...: nested more than {most.depth} deep; write it flatter")
+        if self._values > most.values:
+            rule = f"holds more than {most.values:,} values, its aliases written out; use fewer"
+            raise InputError(f"{self._file}: {rule}")
         if isinstance(value, dict):
             return {
                 self._text(name, f"{key}.{name}".lstrip(".")): self.value(item, f"{key}.{name}".lstrip("."), depth + 1)

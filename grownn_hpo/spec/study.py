@@ -34,6 +34,9 @@ ARM_SECTIONS = ("evaluation", "ppo", "network", "growth", "search", "limits")
 """What an arm may lay over the study's common terms, beside its rungs."""
 STUDY_KEYS = ("name", *(k for k in Arm.model_fields if k not in ("study", "name", "rungs")), "arms")
 
+SURELY_RECORDABLE = 2**15
+"""An arm whose JSON is shorter is within the bounds of what is recorded, however deep it is nested."""
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
@@ -67,7 +70,10 @@ def load_study(source: str, overrides: Sequence[str] = ()) -> Study:
     file = str(path)
     for override in overrides:
         _apply_override(raw, override)
-    return Study(file, resolve(raw, file))
+    study = Study(file, resolve(raw, file))
+    for arm in study.arms:
+        _refuse_unrecordable(arm, file)
+    return study
 
 
 def resolve(raw: dict[str, JsonValue], file: str) -> tuple[Arm, ...]:
@@ -114,6 +120,20 @@ def arm_document(arm: Arm) -> str:
     dumped = arm.model_dump(mode="json", exclude_none=True)
     study, name, rungs = (dumped.pop(key) for key in ("study", "name", "rungs"))
     return document.render({"name": study, **dumped, "arms": {name: {"rungs": rungs}}})
+
+
+def _refuse_unrecordable(arm: Arm, file: str) -> None:
+    """InputError where the arm, written down, would be more than what is read again."""
+    if len(arm.model_dump_json()) < SURELY_RECORDABLE:
+        return
+    try:
+        recorded = arm_document(arm)
+        if len(recorded) > document.RECORDED.bytes:
+            raise InputError(f"{file}: it comes to more than {document.RECORDED.bytes:,} bytes")
+        document.parse(recorded, file, document.RECORDED)
+    except InputError as error:
+        rule = f"its aliases and search space written out, this arm is too large to be kept: {error}; make it smaller"
+        raise InputError(Fault(file, f"arms.{arm.name}", "...", rule)) from None
 
 
 def differences(recorded: Arm, given: Arm) -> list[str]:

@@ -14,9 +14,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]
 # Up to here integers are exact as floats too, and fit SQLite's columns.
 LARGEST = 2**53
 Positive = Annotated[int, Field(ge=1, le=LARGEST)]
+# What the driver counts through, or a network is built of: beyond these a study could only run out of time or memory.
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Depth = Annotated[int, Field(ge=1, le=1000)]
+Width = Annotated[int, Field(ge=1, le=2**16)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+MOST_LEGS = 100_000
+"""How many legs a segment may have."""
 
 RESERVED_NAMES = ("report", "slurm")
 
@@ -43,15 +50,15 @@ class Task(Value):
     """What the agent trains on: a Gymnasium id (`module:EnvId` works too) and how many run side by side."""
 
     env: Annotated[str, Field(min_length=1)]
-    envs: Positive = 5
+    envs: Annotated[int, Field(ge=1, le=2**16)] = 5
     kwargs: dict[str, JsonValue] = {}
 
 
 class Evaluation(Value):
     """Deterministic episodes: so many a round, so many rounds spread evenly over each segment."""
 
-    episodes: Positive = 10
-    rounds: Positive = 20
+    episodes: Count = 10
+    rounds: Count = 20
 
 
 class PPOSettings(Value):
@@ -87,12 +94,12 @@ class Network(Value):
     """
 
     kind: Literal["mlp", "minihack-cnn"]
-    width: Positive = 64
-    heads: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
+    width: Width = 64
+    heads: Annotated[int, Field(ge=0, le=2**16)] | None = None
     activation: Activation = "relu"
     head_activation: Activation = "tanh"
     initialisation: Literal["orthogonal", "torch"] = "orthogonal"
-    channels: Positive = 2
+    channels: Width = 2
     cells: Literal["all", "varying"] = "all"
 
     @property
@@ -118,10 +125,10 @@ class Search(Value):
     configurations of bracket b are chosen from the outcomes of brackets up to b - lookahead.
     """
 
-    trials: Positive
-    lookahead: Positive | Literal["auto"] = 1
+    trials: Count
+    lookahead: Count | Literal["auto"] = 1
     surrogate: Literal["lowest", "highest", "all"] = "lowest"
-    initial_design: Positive = 10
+    initial_design: Count = 10
     begin_with_default: bool = False
 
 
@@ -131,9 +138,9 @@ class Limits(Value):
     A segment whose attempts failed `attempts` times makes its trial *crashed*, and the study goes on.
     """
 
-    attempts: Positive = 3
-    memory_gib: Annotated[float, Field(gt=0)] | None = None
-    stalled_seconds: Annotated[float, Field(gt=0)] = 900.0
+    attempts: Count = 3
+    memory_gib: Annotated[float, Field(gt=0, le=2**20)] | None = None
+    stalled_seconds: Annotated[float, Field(gt=0, le=10**9)] = 900.0
 
 
 class Rung(Value):
@@ -143,8 +150,8 @@ class Rung(Value):
     """
 
     env_steps: Positive
-    depth: Positive
-    configurations: Positive
+    depth: Depth
+    configurations: Count
     env: Annotated[str, Field(min_length=1)] | None = None
 
 
@@ -187,6 +194,12 @@ class Arm(Value):
                     f"must be a multiple of task.envs ({self.task.envs}), so that env steps are counted exactly;"
                     f" the nearest is {max(1, round(rung.env_steps / self.task.envs)) * self.task.envs}",
                 )
+        if self.boundary_env_steps is not None:
+            longest = max(rung.env_steps for rung in self.rungs)
+            if longest // self.boundary_env_steps > MOST_LEGS:
+                rule = f"a segment of {longest} env steps would have more than {MOST_LEGS:,} boundaries"
+                fewest = -(-longest // MOST_LEGS)
+                raise RuleBroken("boundary_env_steps", self.boundary_env_steps, f"{rule}: must be at least {fewest}")
         for i in range(1, len(self.rungs)):
             below, rung = self.rungs[i - 1], self.rungs[i]
             if rung.depth < below.depth:

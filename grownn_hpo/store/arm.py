@@ -8,25 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
-from grownn_hpo.errors import GrowNNError, InputError
+from grownn_hpo.errors import InputError
+from grownn_hpo.files import PASSING
 from grownn_hpo.spec import Arm
-from grownn_hpo.spec.document import read
+from grownn_hpo.spec.document import RECORDED, read
 from grownn_hpo.spec.study import arm_document, resolve
 from grownn_hpo.store.commit import make_folder, read_file, remove, seal, set_aside, unseal, write_file
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder
-from grownn_hpo.store.storage import PASSING
+from grownn_hpo.store.storage import persevering
+from grownn_hpo.store.terms import arm_sha256
 
 Configuration = dict[str, JsonValue]
 
 
 @dataclass(frozen=True, slots=True)
 class Bracket:
-    """A bracket's configurations, verbatim, and the hash of what they were suggested from."""
+    """A bracket's configurations, verbatim, and the hashes of what they were suggested from and of their arm.
+
+    The latter (`grownn_hpo.store.terms`) is None in brackets of earlier versions.
+    """
 
     bracket: int
     configurations: tuple[Configuration, ...]
     suggested_from: str
+    arm_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,9 @@ def record_arm(folder: ArmFolder, arm: Arm) -> None:
 
 def read_arm(folder: ArmFolder) -> Arm:
     """The arm recorded in a folder; InputError if its study file was edited into something invalid."""
-    arms = resolve(read(folder.study_file), str(folder.study_file))
+    folder.refuse_links()
+    recorded = persevering(lambda: read(folder.study_file, RECORDED, links=False))
+    arms = resolve(recorded, str(folder.study_file))
     if len(arms) != 1:
         raise InputError(f"{folder.study_file}: arms: a recorded study file holds one arm, this one has {len(arms)}")
     return arms[0]
@@ -123,7 +132,7 @@ def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:
     try:
-        content = json.loads(read_file(folder.environment_file))
+        content = from_json(read_file(folder.environment_file), allow_inf_nan=False)
     except ValueError:
         return {}
     except OSError as error:
@@ -139,44 +148,75 @@ def write_bracket(folder: ArmFolder, bracket: Bracket) -> None:
     write_file(folder.bracket_file(bracket.bracket), seal(_BRACKET.dump_json(bracket, indent=1)))
 
 
-def read_brackets(folder: ArmFolder) -> dict[int, Bracket]:
-    """All brackets stored so far, by number; GrowNNError if one is not, byte for byte, what was stored."""
+def read_brackets(folder: ArmFolder, arm: Arm) -> dict[int, Bracket]:
+    """All brackets of `arm` stored so far, by number; InputError if one is not, byte for byte, what was stored."""
+    own, most = arm_sha256(arm), arm.rungs[0].configurations
     found: dict[int, Bracket] = {}
     for path in _bracket_files(folder):
         try:
-            bracket = _read_bracket(folder, path)
+            bracket = _read_bracket(folder, path, own, most)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            raise _damaged(folder, path, error.strerror) from None
         except ValueError as error:
-            raise GrowNNError(
-                f"{path}: damaged: {error}; restore it, or have it suggested again: grownn resume {folder.root}"
-            ) from None
+            raise _damaged(folder, path, error) from None
         found[bracket.bracket] = bracket
     return found
 
 
-def set_aside_damaged_brackets(folder: ArmFolder) -> tuple[Path, ...]:
+def set_aside_damaged_brackets(folder: ArmFolder, arm: Arm) -> tuple[Path, ...]:
     """Rename every file of `brackets/` that `read_brackets` would not believe; their names from now on.
 
-    A bracket is a function of earlier outcomes, so that what is lost can be suggested again.
+    A bracket is a function of earlier outcomes, so that what is lost can be suggested again. Raises InputError where
+    there are brackets of another arm and none of this one: then it is rather the study file that was changed.
     """
-    aside = []
+    own, most = arm_sha256(arm), arm.rungs[0].configurations
+    lost, foreign, whole = [], [], False
     for path in _bracket_files(folder):
         try:
-            _read_bracket(folder, path)
+            _read_bracket(folder, path, own, most)
+            whole = True
+        except _ForeignError as error:
+            foreign.append((path, error))
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            lost.append(path)
         except ValueError:
-            aside.append(set_aside(path))
-    return tuple(aside)
+            lost.append(path)
+    if foreign and not whole:
+        path, reason = foreign[0]
+        raise InputError(
+            f"{path}: {reason}: put back the study file, or the bracket, that belongs there; or delete that bracket to"
+            f" have another suggested for {folder.study_file}"
+        )
+    return tuple(set_aside(path) for path in sorted([*lost, *(path for path, _ in foreign)]))
+
+
+class _ForeignError(ValueError):
+    """A bracket is whole, and another arm's."""
 
 
 def _bracket_files(folder: ArmFolder) -> list[Path]:
     return sorted(folder.brackets.glob("*.json")) if folder.brackets.is_dir() else []
 
 
-def _read_bracket(folder: ArmFolder, path: Path) -> Bracket:
-    """The bracket at `path`; ValueError (pydantic's ValidationError is one) if it is not what was stored there."""
+def _read_bracket(folder: ArmFolder, path: Path, own: str, most: int) -> Bracket:
+    """The bracket at `path`; ValueError (pydantic's ValidationError is one) if it is not what was stored there.
+
+    `own` is the arm's SHA-256, `most` how many configurations a bracket of it may hold.
+    """
     bracket = _BRACKET.validate_json(unseal(read_file(path)), strict=True)
     if path != folder.bracket_file(bracket.bracket):
         raise ValueError(f"it holds bracket {bracket.bracket}")
+    if bracket.arm_sha256 not in (None, own) or len(bracket.configurations) > most:
+        raise _ForeignError("it belongs to another arm, or to this one as it was before it was edited")
     return bracket
+
+
+def _damaged(folder: ArmFolder, path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: damaged: {reason}; restore it, or have it suggested again: grownn resume {folder.root}")
 
 
 def configurations_of(brackets: Mapping[int, Bracket], per_bracket: int) -> dict[int, Configuration]:

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
+from grownn_hpo.files import PASSING
 from grownn_hpo.store import paths
 from grownn_hpo.store.commit import (
     claim_folder,
@@ -28,7 +29,6 @@ from grownn_hpo.store.commit import (
     write_file,
 )
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.store.storage import PASSING
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
 
@@ -50,11 +50,12 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The content of `result.json`."""
+    """The content of `result.json`; `terms_sha256` is None in commits of earlier versions."""
 
     result: SegmentResult
     artefacts: dict[str, str]
     measured: Measured | None
+    terms_sha256: str | None = None
     format: Literal[1] = 1
 
 
@@ -92,17 +93,20 @@ def claim_attempt(folder: ArmFolder, segment: Segment) -> Path:
     raise AssertionError("itertools.count ends")
 
 
-def commit_result(attempt: Path, result: SegmentResult, measured: Measured | None) -> Commit:
+def commit_result(
+    attempt: Path, result: SegmentResult, measured: Measured | None, terms_sha256: str | None = None
+) -> Commit:
     """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first.
 
-    Raises OSError where the storage fails, or has changed the checkpoint since it was written.
+    `terms_sha256` says what it is the result of (`grownn_hpo.store.terms`). Raises OSError where the storage fails, or
+    has changed the checkpoint since it was written.
     """
     names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
     artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
     written = result.checkpoint_sha256
     if result.status is Status.COMPLETED and artefacts.get(paths.CHECKPOINT, written) != written:
         raise OSError(errno.EIO, "it does not hold what was written to it", str(attempt / paths.CHECKPOINT))
-    commit = Commit(result, artefacts, measured)
+    commit = Commit(result, artefacts, measured, terms_sha256)
     write_file(attempt / paths.RESULT, seal(_COMMIT.dump_json(commit, indent=1)))
     return commit
 
@@ -116,9 +120,10 @@ def commit_again(found: Committed) -> None:
     write_file(path, read_file(path))
 
 
-def read_commit(attempt: Path, segment: Segment) -> Commit | None:
-    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`.
+def read_commit(attempt: Path, segment: Segment, terms_sha256: str | None = None) -> Commit | None:
+    """The commit in an attempt's folder, None unless it is whole and speaks of `segment`, under these terms if given.
 
+    So one that was copied here from another study, or was computed before somebody edited this one, did not happen.
     Raises OSError where the storage may have it and does not give it now: that is no reason to compute it again.
     """
     try:
@@ -129,13 +134,14 @@ def read_commit(attempt: Path, segment: Segment) -> Commit | None:
         if error.errno in PASSING:
             raise
         return None
-    return commit if commit.result.segment == segment else None
+    foreign = terms_sha256 is not None and commit.terms_sha256 not in (None, terms_sha256)
+    return commit if commit.result.segment == segment and not foreign else None
 
 
-def committed(folder: ArmFolder, segment: Segment) -> Committed | None:
-    """The first valid commit of `segment`, None if there is none yet."""
+def committed(folder: ArmFolder, segment: Segment, terms_sha256: str | None = None) -> Committed | None:
+    """The first valid commit of `segment`, under these terms if they are given; None if there is none yet."""
     for attempt in folder.attempts(segment):
-        commit = read_commit(attempt, segment)
+        commit = read_commit(attempt, segment, terms_sha256)
         if commit is not None:
             return Committed(commit, attempt)
     return None
@@ -155,8 +161,13 @@ def agree(one: Commit, other: Commit) -> bool:
 def intact_checkpoint(parent: Committed) -> bool:
     """Whether the checkpoint's two files are still, byte for byte, what was committed."""
     for name in (paths.CHECKPOINT, paths.CHECKPOINT_META):
-        path = parent.folder / name
-        if not path.is_file() or file_sha256(path) != parent.commit.artefacts.get(name):
+        try:
+            digest = file_sha256(parent.folder / name)
+        except OSError as error:
+            if error.errno in PASSING:
+                raise
+            return False
+        if digest != parent.commit.artefacts.get(name):
             return False
     return True
 
@@ -176,8 +187,12 @@ def record_failure(folder: ArmFolder, failure: Failure) -> Path:
 
 
 def read_failure(attempt: Path) -> Failure | None:
-    """Why an attempt failed, None if it did not, or if that was not kept whole."""
+    """Why an attempt failed, None if it did not, or if that was not kept whole; OSError as in `read_commit`."""
     try:
-        return _FAILURE.validate_json((attempt / paths.FAILURE).read_bytes(), strict=True)
-    except (OSError, ValueError):
+        return _FAILURE.validate_json(read_file(attempt / paths.FAILURE), strict=True)
+    except ValueError:
+        return None
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return None

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
-from grownn_hpo.spec import Arm
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import committed
 from grownn_hpo.store.commit import read_file, remove, seal, unseal, write_file
@@ -62,14 +60,6 @@ class _Record:
 
 
 _RECORD = TypeAdapter(_Record)
-# What of an arm says nothing about a single segment's training; `extend` and `--set limits` change some of it.
-_NOT_TERMS = {"limits", "search", "seeds", "space"}
-
-
-def terms_sha256(arm: Arm, configuration: Mapping[str, JsonValue]) -> str:
-    """The SHA-256 of all that a segment is a function of beside its own key and its parent's checkpoint."""
-    terms = {"arm": arm.model_dump(mode="json", exclude=_NOT_TERMS), "configuration": configuration}
-    return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
 
 
 def write_boundary(attempt: Path, boundary: Boundary, tensors: bytes) -> None:
@@ -93,7 +83,7 @@ def best_boundary(folder: ArmFolder, origin: Origin) -> tuple[Boundary, bytes] |
     own = [found for found in _records(folder, origin.segment) if found[1].boundary.origin == origin]
     for attempt, record in sorted(own, key=lambda found: found[1].boundary.leg, reverse=True):
         try:
-            tensors = read_file(attempt / paths.boundary_tensors(record.boundary.leg))
+            tensors = read_file(attempt / paths.boundary_tensors(record.boundary.leg), record.tensors_bytes)
         except OSError:
             continue
         if hashlib.sha256(tensors).hexdigest() == record.tensors_sha256:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grownn_hpo.store.arm import Configuration
-from grownn_hpo.store.attempts import committed
 from grownn_hpo.store.commit import read_file, write_file
-from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META, ArmFolder
-from grownn_hpo.trial import Segment
+from grownn_hpo.store.paths import CHECKPOINT, CHECKPOINT_META
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,21 +25,19 @@ def write_checkpoint(attempt: Path, tensors: Mapping[str, Tensor], meta: Mapping
     return digest
 
 
-def read_checkpoint(attempt: Path) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
-    """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder."""
-    return unpacked(read_file(attempt / CHECKPOINT)), json.loads(read_file(attempt / CHECKPOINT_META))
+def read_checkpoint(
+    attempt: Path, artefacts: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, JsonValue]]:
+    """The tensors (on the CPU) and the JSON of the checkpoint in an attempt's folder.
 
-
-def trained_configuration(folder: ArmFolder, segment: Segment) -> Configuration | None:
-    """The configuration that a committed segment was trained with, as its checkpoint tells; None if it has none."""
-    found = committed(folder, segment)
-    if found is None or CHECKPOINT_META not in found.commit.artefacts:
-        return None
-    text = read_file(found.folder / CHECKPOINT_META)
-    if hashlib.sha256(text).hexdigest() != found.commit.artefacts[CHECKPOINT_META]:
-        return None  # it is noticed as damaged when somebody starts from it
-    configuration: Configuration = json.loads(text)["configuration"]
-    return configuration
+    With a commit's `artefacts`, ValueError unless the very bytes that are used are those that were committed.
+    """
+    files = {}
+    for name in (CHECKPOINT, CHECKPOINT_META):
+        files[name] = read_file(attempt / name, sys.maxsize)  # how large a network is, is the study's affair
+        if artefacts is not None and hashlib.sha256(files[name]).hexdigest() != artefacts.get(name):
+            raise ValueError(f"{attempt / name}: was changed just now; what was committed had another hash")
+    return unpacked(files[CHECKPOINT]), json.loads(files[CHECKPOINT_META])
 
 
 def packed(tensors: Mapping[str, Tensor]) -> bytes:

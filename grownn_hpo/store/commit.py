@@ -14,11 +14,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from grownn_hpo import failpoints
+from grownn_hpo.files import open_regular, read_regular
 from grownn_hpo.store.paths import TEMPORARY, kind_of
 from grownn_hpo.store.storage import persevering
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+MOST_BYTES = 2**26
+"""More than any of this program's files holds that is read as a whole, but for tensors."""
 
 _SEAL = ',\n "sha256": "{}"\n}}\n'
 _SEAL_LENGTH = len(_SEAL.format("0" * 64))
@@ -54,13 +58,16 @@ def _write_once(path: Path, data: bytes) -> None:
         _sync_folder(path.parent, kind)
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes at `path`; a passing error of the storage is given time to pass."""
+def read_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
+    """The bytes of a file of ours; a passing error of the storage is given time to pass.
+
+    Raises OSError where there is none, a link or anything else than a file, or more than `most_bytes`.
+    """
 
     def read() -> bytes:
         with _naming(path):
             failpoints.meet(f"{kind_of(path)}.read", path)
-            return path.read_bytes()
+            return read_regular(path, most_bytes)
 
     return persevering(read)
 
@@ -90,7 +97,7 @@ def set_aside(path: Path) -> Path:
     def rename() -> None:
         with _naming(path):
             failpoints.meet(f"{kind_of(path)}.set_aside", path)
-            if path.exists() or not aside.exists():  # or else it was done, and only its success was not told
+            if os.path.lexists(path) or not aside.exists():  # or else it was done, and only its success was not told
                 path.replace(aside)
             _sync_folder(path.parent, kind_of(path))
 
@@ -170,9 +177,10 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
 
     def digest() -> str:
-        with _naming(path), path.open("rb") as file:
+        with _naming(path):
             failpoints.meet(f"{kind_of(path)}.read", path)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            with open_regular(path) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     return persevering(digest)
 

@@ -6,10 +6,15 @@ Both are appended to a line at a time. A process killed in mid-line leaves a tor
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
-from grownn_hpo.store.commit import append
+from pydantic import TypeAdapter
+
+from grownn_hpo.files import PASSING
+from grownn_hpo.spec.values import LARGEST
+from grownn_hpo.store.commit import append, read_file
 from grownn_hpo.store.paths import CURVE, PROGRESS
 from grownn_hpo.trial import CurvePoint
 
@@ -23,6 +28,9 @@ class Tick:
     env_steps: int
     seconds: float
     mean_return: float | None
+
+
+_TICK = TypeAdapter(Tick)
 
 
 def append_point(attempt: Path, point: CurvePoint) -> None:
@@ -45,7 +53,10 @@ def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
         try:
             steps, mean, std, length, success, episodes = line.split(",")
             rate = float(success) if success else None
-            points.append(CurvePoint(int(steps), float(mean), float(std), float(length), rate, int(episodes)))
+            point = CurvePoint(int(steps), float(mean), float(std), float(length), rate, int(episodes))
+            if not (0 <= point.env_steps <= LARGEST and 0 <= point.episodes <= LARGEST):
+                raise ValueError(line)
+            points.append(point)
         except ValueError:  # a block that a power cut left unwritten; a commit's digest tells what training wrote
             continue
     return tuple(points)
@@ -53,8 +64,10 @@ def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
 
 def curve_text(attempt: Path) -> str:
     """The attempt's curve as it stands in its file; empty if there is none yet."""
-    path = attempt / CURVE
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    try:
+        return read_file(attempt / CURVE).decode()
+    except FileNotFoundError:
+        return ""
 
 
 def begin_curve(attempt: Path, text: str) -> None:
@@ -68,15 +81,19 @@ def read_ticks(attempt: Path) -> tuple[Tick, ...]:
     ticks = []
     for line in _whole_lines(attempt / PROGRESS):
         try:
-            ticks.append(Tick(**json.loads(line)))
-        except (ValueError, TypeError):
+            tick = _TICK.validate_json(line, strict=True)
+        except ValueError:  # pydantic's ValidationError is one
             continue
+        if 0 <= tick.env_steps <= LARGEST and math.isfinite(tick.seconds):
+            ticks.append(tick)
     return tuple(ticks)
 
 
 def _whole_lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+        text = read_file(path).decode(errors="replace")
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return []
     return text.split("\n")[:-1]  # what follows the last line end is torn

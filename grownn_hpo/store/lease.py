@@ -13,15 +13,21 @@ import errno
 import fcntl
 import json
 import os
+import pwd
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from pydantic_core import from_json
+
 from grownn_hpo import failpoints
 from grownn_hpo.errors import InputError
+from grownn_hpo.files import PASSING, open_regular
+from grownn_hpo.store.commit import read_file
 from grownn_hpo.store.storage import persevering
 
 JobIsThere = Callable[[str, str | None], bool | None]
@@ -45,12 +51,16 @@ class Lease:
 
     def __enter__(self) -> Lease:
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            descriptor = os.open(self._path, flags, 0o644)
         except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-            raise InputError(f"{self._path}: is a symbolic link, and may lead anywhere; remove it") from None
+            if error.errno == errno.ELOOP:
+                raise InputError(f"{self._path}: is a symbolic link, and may lead anywhere; remove it") from None
+            if error.errno in (errno.EISDIR, errno.ENXIO):
+                raise InputError(f"{self._path}: is no file; remove it, for a driver has to lock it") from None
+            raise
         try:
+            self._refuse_foreign(descriptor)
             if not _lock(descriptor):
                 raise InputError(
                     f"{self._path.parent}: is being driven already by {holder(self._path)}; watch it with"
@@ -77,6 +87,17 @@ class Lease:
             self._descriptor = None
             raise
         return self
+
+    def _refuse_foreign(self, descriptor: int) -> None:
+        """InputError where the lease is no file, or its folder another user's: what we wrote there would be theirs."""
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"{self._path}: is no file; remove it, for a driver has to lock it")
+        owner = self._path.parent.stat().st_uid
+        if owner != os.geteuid():
+            raise InputError(
+                f"{self._path.parent}: belongs to user {_user(owner)}, and this is {_user(os.geteuid())}: go on as that"
+                " user, or copy the folder to have one of your own"
+            )
 
     def _why_gone(self, left: dict[str, object]) -> str:
         """Why the driver that left this lease on another host is gone; InputError if it may not be."""
@@ -120,6 +141,13 @@ class Lease:
         persevering(write)
 
 
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
 def _lock(descriptor: int) -> bool:
     for pause in (0.05, 0.1, 0.2, None):  # a reader that asks `is_driven` holds the lock for an instant
         try:
@@ -135,15 +163,17 @@ def _lock(descriptor: int) -> bool:
 def is_driven(path: Path) -> bool:
     """Whether a driver holds the lease at `path` now; what another host has not let go cannot be checked from here."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        file = open_regular(path)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
-        os.close(descriptor)
+        file.close()
     return _read(path).get("host") not in (None, socket.gethostname())
 
 
@@ -154,7 +184,10 @@ def holder(path: Path) -> str:
 
 def read_token(path: Path) -> str | None:
     """The token of the lease at `path` as it is seen from here; None if nobody holds it, or the file is not seen."""
-    token = _read(path).get("token")
+    try:
+        token = _read(path).get("token")
+    except OSError:
+        return None
     return token if isinstance(token, str) else None
 
 
@@ -167,7 +200,11 @@ def _in_words(content: dict[str, object]) -> str:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text() or "{}")
-    except (OSError, ValueError):
+        content = from_json(read_file(path) or b"{}", allow_inf_nan=False)
+    except ValueError:
+        return {}
+    except OSError as error:
+        if error.errno in PASSING:
+            raise  # or a lease that another host has left would be none
         return {}
     return content if isinstance(content, dict) else {}

@@ -1,8 +1,9 @@
 """The ledger: a table of all segments' results, kept in SQLite by the driver alone.
 
-The files are the truth: a row exists because a `result.json` does. The database saves reading a thousand of them, and
-is rebuilt from them whenever it is missing, damaged or behind. SQLite does not notice a changed byte in a row, so every
-row carries its SHA-256.
+The files are the truth: a row exists because a `result.json` does. The database is for whoever wants to ask it in SQL.
+The program asks it one thing alone: which of several valid results of a segment counted until now, and believes it only
+where a row is, to the last byte, what one of these results says. So no damage to it, nor a database of another study in
+its place, can add or change anything. The driver makes it agree with the files each time it starts.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import errno
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from pydantic import TypeAdapter
 
 from grownn_hpo import failpoints
 from grownn_hpo.errors import Stopped
+from grownn_hpo.files import open_regular
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Commit, Committed, Failure, agree, read_commit, read_failure
 from grownn_hpo.store.commit import remove
@@ -52,22 +54,27 @@ class Entry:
 class Ledger:
     """What is known of an arm: every committed result, and the attempts that failed or disagreed.
 
-    `repeated`: the segments that were attempted more than once.
+    `repeated`: the segments that were attempted more than once. `waiting`: those with a result that does not count
+    yet, because nobody knows its configuration, whose bracket was lost (see `claim`).
     """
 
     entries: dict[Segment, Entry] = field(default_factory=dict)
     failures: dict[Segment, list[Failure]] = field(default_factory=dict)
     disagreements: list[str] = field(default_factory=list)
     repeated: set[Segment] = field(default_factory=set)
+    waiting: set[Segment] = field(default_factory=set)
 
     @property
     def results(self) -> dict[Segment, SegmentResult]:
         return {segment: entry.result for segment, entry in self.entries.items()}
 
 
-def read_ledger(folder: ArmFolder) -> Ledger:
-    """What is known of the arm, from its files, with the database's help. Changes nothing."""
-    known = _rows(folder.ledger_file)
+def read_ledger(folder: ArmFolder, terms: Mapping[int, str] | None = None) -> Ledger:
+    """What is known of the arm, from its files. Changes nothing.
+
+    `terms` are those of each configuration that the arm has, by its number (`grownn_hpo.store.terms`): results of other
+    configurations, or under other terms, belong to another study or arm. None: whatever is there counts.
+    """
     ledger = Ledger()
     commits: dict[Segment, list[Path]] = {}
     seen: set[Segment] = set()
@@ -79,23 +86,40 @@ def read_ledger(folder: ArmFolder) -> Ledger:
             failure = read_failure(attempt)
             if failure is not None:
                 ledger.failures.setdefault(segment, []).append(failure)
-    for segment in sorted(commits):
-        attempts = commits[segment]
-        row = known.get(segment)
-        if row is not None and len(attempts) == 1 and attempts[0].name == row.attempt:
-            ledger.entries[segment] = row
-            continue
-        valid = [Committed(c, a) for a in attempts if (c := read_commit(a, segment)) is not None]
-        if not valid:
-            continue
-        # What was counted once goes on to count, whatever an orphan with a lower number has committed since.
-        counted = next((c for c in valid if row is not None and c.folder.name == row.attempt), valid[0])
-        ledger.entries[segment] = entry_of(counted)
-        ledger.disagreements += disagreements(counted, valid)
+    _count(folder, ledger, commits, terms)
     return ledger
 
 
-def late_disagreements(folder: ArmFolder, ledger: Ledger, compared: set[Path]) -> list[str]:
+def claim(folder: ArmFolder, ledger: Ledger, terms: Mapping[int, str]) -> tuple[Entry, ...]:
+    """Count the results that waited for their configurations, where `terms` has these now; returns what counts."""
+    claimed = {segment: folder.attempts(segment) for segment in ledger.waiting if segment.config in terms}
+    ledger.waiting.difference_update(claimed)
+    _count(folder, ledger, claimed, terms)
+    return tuple(ledger.entries[segment] for segment in sorted(claimed) if segment in ledger.entries)
+
+
+def _count(
+    folder: ArmFolder, ledger: Ledger, attempts: Mapping[Segment, Sequence[Path]], terms: Mapping[int, str] | None
+) -> None:
+    """Enter one commit of each segment, and how the others of it differ; a lone result waits for its configuration."""
+    for segment in sorted(attempts):
+        own = None if terms is None else terms.get(segment.config)
+        if terms is not None and own is None:
+            ledger.waiting.add(segment)
+            continue
+        valid = [Committed(c, a) for a in attempts[segment] if (c := read_commit(a, segment, own)) is not None]
+        if not valid:
+            continue
+        counted = valid[0]
+        if len(valid) > 1:
+            # What was counted once goes on to count, whatever an orphan with a lower number has committed since.
+            row = _stored_row(folder.ledger_file, segment)
+            counted = next((c for c in valid if _row_of(entry_of(c)) == row), counted)
+        ledger.entries[segment] = entry_of(counted)
+        ledger.disagreements += disagreements(counted, valid)
+
+
+def late_disagreements(folder: ArmFolder, ledger: Ledger, terms: Mapping[int, str], compared: set[Path]) -> list[str]:
     """How attempts that committed after another had differ from the one that counts, a line each.
 
     Looks at the segments that were attempted more than once, and there at the commits that are not in `compared` yet,
@@ -108,7 +132,8 @@ def late_disagreements(folder: ArmFolder, ledger: Ledger, compared: set[Path]) -
             a for a in folder.attempts(segment) if a not in compared and a != counts and (a / paths.RESULT).exists()
         ]
         compared.update(late)
-        found = [Committed(c, a) for a in (counts, *late) if (c := read_commit(a, segment)) is not None]
+        own = terms[segment.config]
+        found = [Committed(c, a) for a in (counts, *late) if (c := read_commit(a, segment, own)) is not None]
         if late and found and found[0].folder == counts:
             lines += disagreements(found[0], found[1:])
     return lines
@@ -178,6 +203,8 @@ class LedgerFile:
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(_SCHEMA)
+            if _layout(connection) != _layout_of_ledgers():  # a view or a trigger of that name does as it likes
+                raise sqlite3.DatabaseError("its tables are not those of a ledger")
         except BaseException:
             connection.close()
             raise
@@ -249,30 +276,38 @@ class LedgerFile:
         self._connection.executemany("DELETE FROM segments WHERE config=? AND rung=? AND seed=?", keys)
 
     def _insert(self, entries: Iterable[Entry]) -> None:
-        rows = []
-        for entry in entries:
-            segment, text = entry.result.segment, _RESULT.dump_json(entry.result).decode()
-            digest = _row_sha256(entry.attempt, text, entry.seconds)
-            rows.append((segment.config, segment.rung, segment.seed, entry.attempt, text, entry.seconds, digest))
-        self._connection.executemany("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        statement = "INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._connection.executemany(statement, [_row_of(entry) for entry in entries])
 
 
-def _row_sha256(attempt: str, result: str, seconds: float) -> str:
-    return hashlib.sha256(f"{attempt} {seconds!r} {result}".encode()).hexdigest()
+def _row_of(entry: Entry) -> tuple[int, int, int, str, str, float, str]:
+    segment, text = entry.result.segment, _RESULT.dump_json(entry.result).decode()
+    digest = hashlib.sha256(f"{entry.attempt} {entry.seconds!r} {text}".encode()).hexdigest()
+    return segment.config, segment.rung, segment.seed, entry.attempt, text, entry.seconds, digest
 
 
-def _rows(path: Path) -> dict[Segment, Entry]:
-    """What the database holds; nothing if it is missing, damaged or being written."""
-    if not path.is_file():
-        return {}
-    rows: dict[Segment, Entry] = {}
+def _stored_row(path: Path, segment: Segment) -> tuple[object, ...] | None:
+    """What the database holds of a segment; None if it is missing, damaged or being written."""
+    query = "SELECT * FROM segments WHERE config=? AND rung=? AND seed=?"
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            query = "SELECT config, rung, seed, attempt, result, seconds, sha256 FROM segments"
-            for config, rung, seed, attempt, text, seconds, digest in connection.execute(query):
-                result = _RESULT.validate_json(text)
-                if digest == _row_sha256(attempt, text, seconds) and result.segment == Segment(config, rung, seed):
-                    rows[result.segment] = Entry(result, attempt, seconds)
-    except (sqlite3.Error, ValueError):  # pydantic's ValidationError is one
-        return {}
-    return rows
+        open_regular(path).close()  # SQLite would wait for a FIFO's writer
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
+            if _layout(connection) != _layout_of_ledgers():
+                return None
+            row: tuple[object, ...] | None
+            row = connection.execute(query, (segment.config, segment.rung, segment.seed)).fetchone()
+            return row
+    except (OSError, sqlite3.Error):
+        return None
+
+
+def _layout(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    """Everything that a database defines."""
+    return connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY name").fetchall()
+
+
+def _layout_of_ledgers() -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        empty.execute(_SCHEMA)
+        return _layout(empty)

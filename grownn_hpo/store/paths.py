@@ -33,6 +33,7 @@ _KINDS = {
     FAILURE: "failure",
     "study.yaml": "study",
     "environment.json": "environment",
+    "lease.json": "lease",
     "ledger.db": "ledger",
 }
 
@@ -107,21 +108,33 @@ class ArmFolder:
         folder = self.segment(segment)
         return tuple(Path(attempt) for attempt, _ in _numbered(folder, "a{}")) if folder.is_dir() else ()
 
+    def refuse_links(self) -> None:
+        """InputError where the arm's folder, or anything directly inside it, is a symbolic link.
+
+        What is written there would come to lie wherever it leads. Only this user may enter the folder, so that nobody
+        else can put one there later.
+        """
+        if self.root.is_symlink():
+            raise _linked(self.root)
+        if self.root.is_dir():
+            with os.scandir(self.root) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        raise _linked(entry.path)
+
     def all_attempts(self) -> Iterator[tuple[Segment, Path, frozenset[str]]]:
         """Every attempt there is: its segment, its folder, the names in it; a segment's attempts come in order.
 
-        InputError where a symbolic link stands in for one of the folders.
+        InputError where a symbolic link stands in for one of the folders or files.
         """
-        for folder in (self.segments, self.brackets):
-            if folder.is_symlink():
-                raise _linked(folder)
+        self.refuse_links()
         if not self.segments.is_dir():
             return
         for config_folder, config in _numbered(self.segments, "c{:04d}"):
             for seed_folder, seed in _numbered(config_folder, "s{}"):
                 for rung_folder, rung in _numbered(seed_folder, "r{}"):
                     for attempt, _ in _numbered(rung_folder, "a{}"):
-                        yield Segment(config, rung, seed), Path(attempt), frozenset(e.name for e in os.scandir(attempt))
+                        yield Segment(config, rung, seed), Path(attempt), _names(attempt)
 
 
 def _numbered(folder: Path | str, spelling: str) -> list[tuple[str, int]]:
@@ -142,8 +155,19 @@ def _numbered(folder: Path | str, spelling: str) -> list[tuple[str, int]]:
     return sorted(found, key=lambda pair: pair[1])
 
 
+def _names(folder: str) -> frozenset[str]:
+    """The names in an attempt's folder; InputError where one is a symbolic link."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_symlink():
+            raise _linked(entry.path)
+    return frozenset(entry.name for entry in found)
+
+
 def _linked(path: Path | str) -> InputError:
-    return InputError(f"{path}: is a symbolic link, and may lead anywhere; put the folder itself in its place")
+    rule = "is a symbolic link, and may lead anywhere; put what it leads to in its place, or remove it"
+    return InputError(f"{path}: {rule}")
 
 
 def arm_folders(path: Path) -> tuple[ArmFolder, ...]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-PASSING = frozenset((errno.EIO, errno.ESTALE))
-"""A network file system's hiccups: the same thing done again, from its beginning, may well succeed."""
+from grownn_hpo.files import PASSING
+
 STORAGE_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS)) | PASSING
 """The storage's fault, not the configuration's: the study stops, and can go on once that is mended."""
 PAUSES_SECONDS = (0.1, 1.0)

@@ -56,7 +56,9 @@ plain = st.recursive(
     max_leaves=8,
 )
 mappings = st.dictionaries(texts, plain, max_size=3)
-counts = st.integers(1, 2**53)
+steps = st.integers(1, 2**53)
+counts = st.integers(1, 10**6)
+widths = st.integers(1, 2**16)
 seeds = st.integers(0, 2**53)
 positive = st.floats(0, exclude_min=True, allow_nan=False, allow_infinity=False)
 fractions = st.floats(0, 1)
@@ -85,12 +87,12 @@ def arms(draw: st.DrawFn) -> Arm:
         st.builds(
             Network,
             kind=st.sampled_from(["mlp", "minihack-cnn"]),
-            width=counts,
-            heads=st.none() | st.integers(0, 2**53),
+            width=widths,
+            heads=st.none() | st.integers(0, 2**16),
             activation=st.sampled_from([*IDEMPOTENT_ACTIVATIONS, "tanh", "gelu", "silu"]),
             head_activation=st.sampled_from(["relu", "tanh"]),
             initialisation=st.sampled_from(["orthogonal", "torch"]),
-            channels=counts,
+            channels=widths,
             cells=st.sampled_from(["all", "varying"]),
         )
     )
@@ -107,7 +109,7 @@ def arms(draw: st.DrawFn) -> Arm:
         seed=draw(seeds),
         seeds=tuple(draw(st.lists(seeds, min_size=1, max_size=4, unique=True))),
         device=draw(st.sampled_from(["auto", "cpu", "cuda"])),
-        boundary_env_steps=draw(st.none() | counts),
+        boundary_env_steps=draw(st.none() | st.integers(1000, 2**53)),  # at most 100,000 legs
         task=Task(env=draw(words), envs=envs, kwargs=draw(mappings)),
         evaluation=draw(st.builds(Evaluation, episodes=counts, rounds=counts)),
         space=draw(mappings),
@@ -117,7 +119,7 @@ def arms(draw: st.DrawFn) -> Arm:
                 learning_rate=positive,
                 n_steps=st.just(n_steps),
                 batch_size=st.integers(1, n_steps * envs),
-                n_epochs=counts,
+                n_epochs=steps,
                 gamma=fractions,
                 gae_lambda=fractions,
                 clip_range=positive,
@@ -144,6 +146,13 @@ def arms(draw: st.DrawFn) -> Arm:
                 begin_with_default=st.booleans(),
             )
         ),
-        limits=draw(st.builds(Limits, attempts=counts, memory_gib=st.none() | positive, stalled_seconds=positive)),
+        limits=draw(
+            st.builds(
+                Limits,
+                attempts=counts,
+                memory_gib=st.none() | st.floats(0, 2**20, exclude_min=True),
+                stalled_seconds=st.floats(0, 10**9, exclude_min=True),
+            )
+        ),
         rungs=tuple(rungs),
     )

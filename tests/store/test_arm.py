@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grownn_hpo.errors import GrowNNError, InputError
+from grownn_hpo.errors import InputError
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.arm import (
     Bracket,
@@ -28,6 +28,7 @@ from grownn_hpo.store.arm import (
 )
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder
 
+ARM = load_study("ant").arms[0]
 FULL = Bracket(1, ({"learning_rate": 1e-4, "activation": "relu", "flag": True}, {"learning_rate": 0.1}), "f" * 64)
 REST = Bracket(2, ({"learning_rate": 5e-324, "n_epochs": 7},), "e" * 64)
 
@@ -112,11 +113,11 @@ def test_a_lost_environment_is_empty(folder: ArmFolder, content: bytes | None) -
 
 
 def test_brackets_read_back_as_they_were_stored(folder: ArmFolder) -> None:
-    assert read_brackets(folder) == {}
+    assert read_brackets(folder, ARM) == {}
     for bracket in (REST, FULL):
         write_bracket(folder, bracket)
     (folder.brackets / f"0003.json.ab{TEMPORARY}").write_text("{")
-    found = read_brackets(folder)
+    found = read_brackets(folder, ARM)
     assert found == {1: FULL, 2: REST}
     assert repr(found[1]) == repr(FULL)  # True is not 1
     assert configurations_of(found, 2) == {
@@ -133,27 +134,27 @@ def test_no_changed_byte_of_a_bracket_changes_a_configuration(folder: ArmFolder)
     for i in range(len(whole)):
         for damaged in (whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :], whole[:i]):
             path.write_bytes(damaged)
-            with pytest.raises(GrowNNError, match=r"0001\.json: damaged: .*have it suggested again: grownn resume"):
-                read_brackets(folder)
+            with pytest.raises(InputError, match=r"0001\.json: damaged: .*have it suggested again: grownn resume"):
+                read_brackets(folder, ARM)
 
 
 def test_a_bracket_under_anothers_name_is_refused(folder: ArmFolder) -> None:
     write_bracket(folder, FULL)
     folder.bracket_file(1).rename(folder.bracket_file(4))
-    with pytest.raises(GrowNNError, match=r"0004\.json: damaged: it holds bracket 1"):
-        read_brackets(folder)
+    with pytest.raises(InputError, match=r"0004\.json: damaged: it holds bracket 1"):
+        read_brackets(folder, ARM)
 
 
 def test_a_damaged_bracket_is_set_aside_and_the_others_are_read(folder: ArmFolder) -> None:
     for bracket in (FULL, REST):
         write_bracket(folder, bracket)
-    assert set_aside_damaged_brackets(folder) == ()
+    assert set_aside_damaged_brackets(folder, ARM) == ()
     whole = folder.bracket_file(1).read_bytes()
     folder.bracket_file(1).write_bytes(whole[:-1])
     aside = folder.brackets / "0001.json.damaged"
-    assert set_aside_damaged_brackets(folder) == (aside,)
+    assert set_aside_damaged_brackets(folder, ARM) == (aside,)
     assert aside.read_bytes() == whole[:-1]
-    assert read_brackets(folder) == {2: REST}
+    assert read_brackets(folder, ARM) == {2: REST}
 
 
 def test_sweeping_removes_temporaries_alone(folder: ArmFolder) -> None:

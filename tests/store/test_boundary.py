@@ -19,12 +19,11 @@ from grownn_hpo.store.boundary import (
     best_boundary,
     boundary_reached,
     delete_boundaries,
-    terms_sha256,
     write_boundary,
 )
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
-from grownn_hpo.store.commit import TEMPORARY
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder
+from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Segment
 
 SEGMENT = Segment(7, 1, 3)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from grownn_hpo.store import storage
 from grownn_hpo.store.commit import (
     append,
+    file_sha256,
     make_folder,
     read_file,
     seal,
@@ -253,9 +254,11 @@ def test_what_does_not_pass_is_raised_and_names_the_file(
 def test_reading_waits_for_what_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(NEW)
-    monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes, errno.ESTALE, errno.EIO))
+    monkeypatch.setattr(os, "open", failing(os.open, errno.ESTALE, errno.EIO))
     assert read_file(path) == NEW
-    monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes, *[errno.ESTALE] * 3))
+    monkeypatch.setattr(os, "open", failing(os.open, errno.ESTALE, errno.EIO))
+    assert file_sha256(path) == hashlib.sha256(NEW).hexdigest()
+    monkeypatch.setattr(os, "open", failing(os.open, *[errno.ESTALE] * 3))
     with pytest.raises(OSError, match="file"):
         read_file(path)
 

@@ -18,7 +18,8 @@ points = st.lists(
     st.builds(CurvePoint, st.integers(0, 2**53), numbers, numbers, numbers, st.none() | numbers, st.integers(1, 10**6)),
     max_size=5,
 )
-ticks = st.lists(st.builds(Tick, st.integers(0, 2**53), numbers, st.none() | numbers), max_size=5)
+seconds = st.floats(0, allow_nan=False, allow_infinity=False)
+ticks = st.lists(st.builds(Tick, st.integers(0, 2**53), seconds, st.none() | numbers), max_size=5)
 
 
 @settings(max_examples=60, deadline=None)

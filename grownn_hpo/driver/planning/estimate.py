@@ -17,8 +17,9 @@ from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.search.space import Plain, all_configurations, read_space
 from grownn_hpo.search.suggest import Basis, suggest
 from grownn_hpo.spec import Arm, configured, legs_of
-from grownn_hpo.store.arm import configurations_of, read_brackets
-from grownn_hpo.store.ledger import Ledger, read_ledger
+from grownn_hpo.store.arm import configurations_of
+from grownn_hpo.store.known import Known, known_of
+from grownn_hpo.store.ledger import Ledger
 from grownn_hpo.trial import Segment, outcomes_of
 
 SAMPLES = 64
@@ -144,8 +145,8 @@ class _Known:
     def __init__(self, opened: OpenArm) -> None:
         self.arm, self._folder = opened.arm, opened.folder
         self.begun = opened.folder.study_file.exists()
-        self.ledger = read_ledger(opened.folder) if self.begun else Ledger()
-        self.brackets = read_brackets(opened.folder) if self.begun else {}
+        known = known_of(opened.folder, opened.arm) if self.begun else Known(opened.arm, {}, Ledger())
+        self.ledger, self.brackets = known.ledger, known.brackets
         self.ladder = Ladder.of(opened.arm)
         self.reached = [rung for rung in range(1, self.ladder.rungs + 1) if self.ladder.slots(1, rung)]
 

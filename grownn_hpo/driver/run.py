@@ -155,7 +155,7 @@ class ArmRun:
             self._unrecorded += found
             told += f"; {len(found)} results of theirs were there already"
             if len(found) < waiting:
-                told += f", {waiting - len(found)} of other configurations do not count"
+                told += f", {waiting - len(found)} others do not count"
         return told
 
     def late_disagreements(self) -> list[str]:

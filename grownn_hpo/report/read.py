@@ -8,13 +8,14 @@ from pathlib import Path
 from pydantic_core import from_json
 
 from grownn_hpo.errors import InputError
+from grownn_hpo.files import PASSING
 from grownn_hpo.report.evaluation import FinalEvaluation
 from grownn_hpo.report.incumbent import outcomes
 from grownn_hpo.report.record import ArmRecord, Failure
 from grownn_hpo.search.ladder import Ladder, incumbent, spent
 from grownn_hpo.store.arm import read_environment
 from grownn_hpo.store.attempts import read_commit
-from grownn_hpo.store.commit import file_sha256, read_file, seal, unseal, write_file
+from grownn_hpo.store.commit import file_sha256, read_if_there, seal, unseal, write_file
 from grownn_hpo.store.curve import read_curve
 from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import CURVE, ArmFolder
@@ -47,7 +48,9 @@ def _committed_curve(attempt: Path, segment: Segment) -> tuple[CurvePoint, ...]:
     commit = read_commit(attempt, segment)
     try:
         whole = commit is not None and file_sha256(attempt / CURVE) == commit.artefacts.get(CURVE)
-    except OSError:
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
         whole = False
     return read_curve(attempt) if whole else ()
 
@@ -81,7 +84,7 @@ def read_evaluations(folder: ArmFolder) -> tuple[FinalEvaluation, ...]:
     files = sorted(folder.evaluations.glob(f"*/{EVALUATION}"), key=lambda path: path.lstat().st_mtime)
     for path in files:
         try:
-            found.append(FinalEvaluation.from_json(from_json(unseal(read_file(path)), allow_inf_nan=False)))
-        except (OSError, ValueError, KeyError, TypeError, InputError):
+            found.append(FinalEvaluation.from_json(from_json(unseal(read_if_there(path)), allow_inf_nan=False)))
+        except (ValueError, KeyError, TypeError, InputError):
             continue
     return tuple(found)

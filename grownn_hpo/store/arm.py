@@ -15,7 +15,7 @@ from grownn_hpo.files import PASSING
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.document import RECORDED, read
 from grownn_hpo.spec.study import arm_document, resolve
-from grownn_hpo.store.commit import make_folder, read_file, remove, seal, set_aside, unseal, write_file
+from grownn_hpo.store.commit import make_folder, read_file, read_if_there, remove, seal, set_aside, unseal, write_file
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder
 from grownn_hpo.store.storage import persevering
 from grownn_hpo.store.terms import arm_sha256
@@ -132,12 +132,8 @@ def read_workers(folder: ArmFolder) -> dict[str, JsonValue] | None:
 
 def _environment(folder: ArmFolder) -> dict[str, JsonValue]:
     try:
-        content = from_json(read_file(folder.environment_file), allow_inf_nan=False)
+        content = from_json(read_if_there(folder.environment_file), allow_inf_nan=False)
     except ValueError:
-        return {}
-    except OSError as error:
-        if error.errno in PASSING:
-            raise  # or `record_workers` would write as little as was read
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -22,6 +22,7 @@ from grownn_hpo.store.commit import (
     file_sha256,
     make_folder,
     read_file,
+    read_if_there,
     seal,
     set_aside,
     sync_file,
@@ -127,12 +128,8 @@ def read_commit(attempt: Path, segment: Segment, terms_sha256: str | None = None
     Raises OSError where the storage may have it and does not give it now: that is no reason to compute it again.
     """
     try:
-        commit = _COMMIT.validate_json(unseal(read_file(attempt / paths.RESULT)), strict=True)
+        commit = _COMMIT.validate_json(unseal(read_if_there(attempt / paths.RESULT)), strict=True)
     except ValueError:  # pydantic's ValidationError is one
-        return None
-    except OSError as error:
-        if error.errno in PASSING:
-            raise
         return None
     foreign = terms_sha256 is not None and commit.terms_sha256 not in (None, terms_sha256)
     return commit if commit.result.segment == segment and not foreign else None
@@ -189,10 +186,6 @@ def record_failure(folder: ArmFolder, failure: Failure) -> Path:
 def read_failure(attempt: Path) -> Failure | None:
     """Why an attempt failed, None if it did not, or if that was not kept whole; OSError as in `read_commit`."""
     try:
-        return _FAILURE.validate_json(read_file(attempt / paths.FAILURE), strict=True)
+        return _FAILURE.validate_json(read_if_there(attempt / paths.FAILURE), strict=True)
     except ValueError:
-        return None
-    except OSError as error:
-        if error.errno in PASSING:
-            raise
         return None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from grownn_hpo import failpoints
-from grownn_hpo.files import open_regular, read_regular
+from grownn_hpo.files import PASSING, open_regular, read_regular
 from grownn_hpo.store.paths import TEMPORARY, kind_of
 from grownn_hpo.store.storage import persevering
 
@@ -70,6 +70,20 @@ def read_file(path: Path, most_bytes: int = MOST_BYTES) -> bytes:
             return read_regular(path, most_bytes)
 
     return persevering(read)
+
+
+def read_if_there(path: Path) -> bytes:
+    """As `read_file`, but nothing where there is none, or something else that is no file of ours.
+
+    Raises OSError where the storage fails for now: that says nothing of what is there, and nobody may go on as if there
+    were nothing.
+    """
+    try:
+        return read_file(path)
+    except OSError as error:
+        if error.errno in PASSING:
+            raise
+        return b""
 
 
 def append(path: Path, text: str) -> None:

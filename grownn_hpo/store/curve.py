@@ -12,9 +12,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from grownn_hpo.files import PASSING
 from grownn_hpo.spec.values import LARGEST
-from grownn_hpo.store.commit import append, read_file
+from grownn_hpo.store.commit import append, read_if_there
 from grownn_hpo.store.paths import CURVE, PROGRESS
 from grownn_hpo.trial import CurvePoint
 
@@ -64,10 +63,7 @@ def read_curve(attempt: Path) -> tuple[CurvePoint, ...]:
 
 def curve_text(attempt: Path) -> str:
     """The attempt's curve as it stands in its file; empty if there is none yet."""
-    try:
-        return read_file(attempt / CURVE).decode()
-    except FileNotFoundError:
-        return ""
+    return read_if_there(attempt / CURVE).decode()
 
 
 def begin_curve(attempt: Path, text: str) -> None:
@@ -90,10 +86,5 @@ def read_ticks(attempt: Path) -> tuple[Tick, ...]:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    try:
-        text = read_file(path).decode(errors="replace")
-    except OSError as error:
-        if error.errno in PASSING:
-            raise
-        return []
+    text = read_if_there(path).decode(errors="replace")
     return text.split("\n")[:-1]  # what follows the last line end is torn

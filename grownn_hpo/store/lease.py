@@ -27,7 +27,7 @@ from pydantic_core import from_json
 from grownn_hpo import failpoints
 from grownn_hpo.errors import InputError
 from grownn_hpo.files import PASSING, open_regular
-from grownn_hpo.store.commit import read_file
+from grownn_hpo.store.commit import read_if_there
 from grownn_hpo.store.storage import persevering
 
 JobIsThere = Callable[[str, str | None], bool | None]
@@ -200,11 +200,7 @@ def _in_words(content: dict[str, object]) -> str:
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        content = from_json(read_file(path) or b"{}", allow_inf_nan=False)
+        content = from_json(read_if_there(path), allow_inf_nan=False)
     except ValueError:
-        return {}
-    except OSError as error:
-        if error.errno in PASSING:
-            raise  # or a lease that another host has left would be none
         return {}
     return content if isinstance(content, dict) else {}

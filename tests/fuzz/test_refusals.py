@@ -149,6 +149,18 @@ def test_results_without_their_bracket_wait_for_it(arm: Path) -> None:
     assert run("table", arm).out == whole
 
 
+def test_an_incumbent_whose_lineage_is_damaged_is_not_exported(arm: Path) -> None:
+    folder = ArmFolder(arm)
+    exported = run("export", arm)
+    assert exported.code == 0
+    config = next(int(line.split()[1]) for line in exported.out.splitlines() if line.startswith("config:"))
+    path = folder.segment(Segment(config, 1, 1)) / "a1" / paths.RESULT
+    path.write_bytes(path.read_bytes()[:-1])
+    ended = run("export", arm)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"c{config:04d}/s1/r1 are damaged or gone; to have them computed again: grownn resume {arm}" in ended.err
+
+
 def test_a_damaged_curve_is_not_drawn(arm: Path) -> None:
     from grownn_hpo.report.read import read_record
 

@@ -127,6 +127,7 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
     if not folders:
         raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
     for folder in folders:
+        folder.refuse_links()
         recorded = read_environment(folder)
         if not recorded and not accept_environment:
             raise InputError(

@@ -38,23 +38,24 @@ class Incumbent:
 
 
 def export_incumbent(folder: ArmFolder) -> str:
-    """The arm's incumbent as YAML; GrowNNError while no trial has completed."""
+    """The arm's incumbent as YAML; GrowNNError while no trial has completed, or a result of its lineage is damaged."""
     known = read_known(folder)
     arm, ledger = known.arm, known.ledger
     trial = incumbent(known.outcomes)
     if trial is None:
         raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent to export")
+    lineage = [Segment(trial.config, rung, seed) for seed in arm.seeds for rung in range(1, trial.rung + 1)]
+    if lost := [str(segment) for segment in lineage if segment not in ledger.entries]:
+        raise InputError(
+            f"{folder.root}: of the incumbent, configuration {trial.config}, the results of {', '.join(lost)} are"
+            f" damaged or gone; to have them computed again: grownn resume {folder.root}"
+        )
     results = [ledger.entries[Segment(trial.config, trial.rung, seed)].result for seed in arm.seeds]
     returns = [result.mean_return for result in results if result.mean_return is not None]
     rates = [result.success_rate for result in results if result.success_rate is not None]
     checkpoints: list[JsonValue] = [
-        {
-            "seed": seed,
-            "rung": rung,
-            "sha256": ledger.entries[Segment(trial.config, rung, seed)].result.checkpoint_sha256,
-        }
-        for seed in arm.seeds
-        for rung in range(1, trial.rung + 1)
+        {"seed": each.seed, "rung": each.rung, "sha256": ledger.entries[each].result.checkpoint_sha256}
+        for each in lineage
     ]
     content: dict[str, JsonValue] = {
         "format": FORMAT,

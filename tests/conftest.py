@@ -11,12 +11,17 @@ from pathlib import Path
 import fault_table
 import pytest
 from fault_table import fault
+from hypothesis import settings
 from program import TINY, Grownn, command, surroundings
 
 __all__ = ["fault"]  # a fixture for every test below
 
 # As in every attempt: sums over more threads have other last bits. Set before anything imports torch or numpy.
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+# A busy machine is no defect: what may take no longer than it should is held to pytest's own limit.
+settings.register_profile("grownn", deadline=None)
+settings.load_profile("grownn")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

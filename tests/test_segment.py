@@ -131,7 +131,6 @@ def test_a_committed_segment_is_not_computed_again(tmp_path: Path) -> None:
     climb(arm, tmp_path, 1)
     assert {path: path.stat().st_mtime_ns for path in done.folder.iterdir() if path.name != "result.json"} == before
     assert (done.folder / "result.json").read_bytes() == commit
-    assert list(done.folder.parent.iterdir()) == [done.folder]
     assert len(ArmFolder(tmp_path).attempts(Segment(1, 1, 0))) == 1
 
 

@@ -124,7 +124,7 @@ def test_a_space_is_bundled_or_a_file_beside_the_study(study: str) -> None:
     paper = load_study(study, ["space=ppo-small"]).arms[0].space
     assert [h["name"] for h in paper["hyperparameters"]] == ["batch_size", "ent_coef", "learning_rate", "n_epochs"]  # type: ignore[union-attr, index, call-overload]
     with pytest.raises(
-        InputError, match=r"space = 'ppo-smal': .*ppo-quick, ppo-rooms, ppo-small.*beside the study file"
+        InputError, match=r"'ppo-smal': .*ppo-quick, ppo-rooms, ppo-small.*beside the study file"
     ):
         load_study(study, ["space=ppo-smal"])
 

@@ -100,7 +100,7 @@ class Disturbed:
         self.folder, self.arm, self.toll = folder, folder / ARM, Toll(studies=1)
         self._random, self._more, self._weights = random.Random(seed), more, weights
         self._seen: dict[Key, dict[str, str]] = {}
-        self._starts = 0
+        self._starts = self._workers = 0
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.yaml").write_text(text)
 
@@ -124,11 +124,11 @@ class Disturbed:
 
     def _start(self) -> subprocess.Popen[bytes]:
         words = ("resume", "results/tiny") if (self.arm / "study.yaml").exists() else ("run", "study.yaml")
-        workers = self._random.choice((0, 1, 1, 2))
+        self._workers = self._random.choice((0, 1, 1, 2))
         self._starts += 1
         with (self.folder / "driver.log").open("ab") as log:
             return subprocess.Popen(
-                command(*words, "--workers", workers),
+                command(*words, "--workers", self._workers),
                 cwd=self.folder,
                 env=surroundings(PYTHONHASHSEED=str(self._starts)),
                 stdin=subprocess.DEVNULL,
@@ -142,10 +142,10 @@ class Disturbed:
         if not self._more():
             driver.wait(STUCK_SECONDS)
             return None
+        kinds = [kind for kind in self._weights if self._workers or kind is not Victim.WORKER]
+        (victim,) = self._random.choices(kinds, [self._weights[kind] for kind in kinds])
         deadline = time.monotonic() + STUCK_SECONDS
-        while time.monotonic() < deadline:
-            # Drawn again where there is none of its kind: without Dask there are no workers.
-            (victim,) = self._random.choices(list(self._weights), list(self._weights.values()))
+        while time.monotonic() < deadline:  # until there is one of its kind
             with suppress(subprocess.TimeoutExpired):
                 driver.wait(self._random.uniform(0, SECONDS_BEFORE[victim]))
                 return None
@@ -156,7 +156,7 @@ class Disturbed:
             if found:
                 self.toll.kills[victim] += 1
                 return victim
-        raise RuntimeError(f"{self.folder}: nobody to kill appeared\n{self._said()}")
+        raise RuntimeError(f"{self.folder}: no {victim} appeared\n{self._said()}")
 
     def _complete(self, driver: subprocess.Popen[bytes]) -> bool:
         """Whether the driver ended because the study is complete; if not, it must have said that it can go on."""

@@ -123,9 +123,7 @@ def test_a_space_is_bundled_or_a_file_beside_the_study(study: str) -> None:
     assert load_study(study, ["space=mine.yaml"]).arms[0].space == {"hyperparameters": []}
     paper = load_study(study, ["space=ppo-small"]).arms[0].space
     assert [h["name"] for h in paper["hyperparameters"]] == ["batch_size", "ent_coef", "learning_rate", "n_epochs"]  # type: ignore[union-attr, index, call-overload]
-    with pytest.raises(
-        InputError, match=r"'ppo-smal': .*ppo-quick, ppo-rooms, ppo-small.*beside the study file"
-    ):
+    with pytest.raises(InputError, match=r"'ppo-smal': .*ppo-quick, ppo-rooms, ppo-small.*beside the study file"):
         load_study(study, ["space=ppo-smal"])
 
 

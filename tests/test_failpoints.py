@@ -311,6 +311,7 @@ def _what(order: str) -> str:
         ("driver:bracket.write@2=ENOSPC", "make room on that disk"),
         ("driver:ledger.commit@3=ENOSPC", "database or disk is full; make room"),
         ("driver:lease.take.write@1=EROFS", "read-only: make it writable again"),
+        ("driver:environment.write@2=ENOSPC", "make room on that disk"),  # what the first worker tells of itself
         ("segment:checkpoint.write@2=ENOSPC", "make room on that disk"),
         ("segment:curve.append@3=EDQUOT", "quota"),
     ],

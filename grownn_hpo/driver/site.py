@@ -32,11 +32,12 @@ from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.run import ArmRun, preload
 from grownn_hpo.environment import environment
 from grownn_hpo.errors import Fault, InputError
-from grownn_hpo.preflight import Machine
+from grownn_hpo.preflight import Machine, Report
 from grownn_hpo.spec import Arm
 from grownn_hpo.spec.cluster import SlurmProfile
 from grownn_hpo.store.arm import read_workers, record_workers
 from grownn_hpo.store.commit import make_folder
+from grownn_hpo.store.storage import STORAGE_ERRORS, failure
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 PREFLIGHT_SECONDS = 300.0
@@ -154,7 +155,14 @@ class Gate:
                 f"a worker cannot even tell what it is: {_cause(ending)}\n"
                 "Is the same version of this program installed there?"
             )
-        report, clock = preflight.read_report(ending.value), time.time()
+        try:
+            return self._judgement(preflight.read_report(ending.value), time.time())
+        except OSError as error:  # no worker's fault, but none can be let in
+            if error.errno not in STORAGE_ERRORS:
+                raise
+            return failure(error)
+
+    def _judgement(self, report: Report, clock: float) -> str | None:
         with self._lock:
             lines = []
             for run in self._runs:

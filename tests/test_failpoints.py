@@ -6,6 +6,7 @@ import ast
 import errno
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -362,30 +363,51 @@ def test_a_damaged_bracket_is_suggested_again_to_the_same(walk: Walk, warm: Warm
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
     refused = warm.run("table", "results/tiny", cwd=tmp_path)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "grownn resume" in refused.stderr
     resumed = warm.run("resume", "results/tiny", "--workers", 0, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count("a damaged bracket, put aside; it is suggested again") == 2
+    assert "bracket 1: 2 configurations suggested; 3 results of theirs were there already" in resumed.stderr
     assert path.read_bytes() == whole
     assert warm.run("table", "results/tiny", cwd=tmp_path).stdout == walk.table
+    assert {attempt.name for attempt in (tmp_path / ARM).glob("segments/*/*/*/*")} == {"a1"}
 
 
-def test_a_bracket_that_would_be_suggested_otherwise_is_not_believed(warm: Warm, tmp_path: Path) -> None:
-    """As where another version of a library suggests: here, the record says another seed."""
+def test_what_was_trained_with_others_does_not_count_for_a_bracket_that_is_suggested_again(
+    walk: Walk, warm: Warm, tmp_path: Path
+) -> None:
+    """As where another version of a library had suggested it: here, the results are those of another study."""
+    for seed in (3, 4):
+        (tmp_path / f"{seed}").mkdir()
+        (tmp_path / f"{seed}/tiny.yaml").write_text(STUDY.replace("seed: 3", f"seed: {seed}"))
+        assert warm.run("run", "tiny.yaml", "--workers", 0, cwd=tmp_path / f"{seed}").returncode == 0
+    arm, other = tmp_path / "3" / ARM, tmp_path / "4" / ARM
+    (arm / "brackets/0002.json").unlink()
+    for config in ("c0003", "c0004"):
+        shutil.rmtree(arm / "segments" / config)
+        shutil.copytree(other / "segments" / config, arm / "segments" / config)
+    resumed = warm.run("resume", "results/tiny", "--workers", 0, cwd=tmp_path / "3")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "bracket 2: 2 configurations suggested; 0 results of theirs were there already, 3 others do not count" in (
+        resumed.stderr
+    )
+    assert warm.run("table", "results/tiny", cwd=tmp_path / "3").stdout == walk.table
+
+
+def test_where_no_bracket_is_of_the_study_that_is_recorded_nothing_is_done(warm: Warm, tmp_path: Path) -> None:
+    """Else a study whose file was changed would be computed all over again."""
     (tmp_path / "tiny.yaml").write_text(STUDY)
     assert warm.run("run", "tiny.yaml", "--workers", 0, cwd=tmp_path).returncode == 0
     arm = tmp_path / ARM
-    (arm / "brackets/0002.json").unlink()
     for name, old, new in (("study.yaml", "seed: 3", "seed: 4"), ("environment.json", '"seed": 3', '"seed": 4')):
         text = (arm / name).read_text()
         assert text.count(old) == 1
         (arm / name).write_text(text.replace(old, new))
     refused = warm.run("resume", "results/tiny", "--workers", 0, cwd=tmp_path)
-    assert refused.returncode == 1
-    assert "0002.json: was lost or damaged, and is now suggested with configuration 3 = " in refused.stderr
-    assert "Put the file back from a copy" in refused.stderr
-    assert not (arm / "brackets/0002.json").exists()
+    assert refused.returncode == 2
+    assert "0001.json: it belongs to another arm, or to this one as it was before it was edited" in refused.stderr
+    assert sorted(path.name for path in (arm / "brackets").iterdir()) == ["0001.json", "0002.json"]
 
 
 @pytest.mark.row(2)

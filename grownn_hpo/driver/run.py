@@ -209,7 +209,7 @@ class ArmRun:
         """The env steps of its rung that a segment has behind it at the boundary where its next attempt begins."""
         if self.arm.boundary_env_steps is None:
             return 0
-        reached = boundary_reached(self.folder, segment)
+        reached = boundary_reached(self.folder, segment, self._terms[segment.config])
         return 0 if reached is None else reached - self.arm.env_steps_before(segment.rung)
 
     def _useful_seconds(self, segment: Segment) -> float:

@@ -91,12 +91,13 @@ def best_boundary(folder: ArmFolder, origin: Origin) -> tuple[Boundary, bytes] |
     return None
 
 
-def boundary_reached(folder: ArmFolder, segment: Segment) -> int | None:
+def boundary_reached(folder: ArmFolder, segment: Segment, terms_sha256: str | None = None) -> int | None:
     """The lineage's env steps at the boundary where a new attempt at `segment` would begin, None: at its start.
 
-    Reads the JSON files alone: tensors with a flipped bit are noticed only by the attempt that begins there.
+    Under these terms, if they are given. Reads the JSON files alone: tensors with a flipped bit are noticed only by the
+    attempt that begins there.
     """
-    parent = None if segment.parent is None else committed(folder, segment.parent)
+    parent = None if segment.parent is None else committed(folder, segment.parent, terms_sha256)
     if segment.parent is not None and parent is None:
         return None
     sha256 = None if parent is None else parent.commit.result.checkpoint_sha256
@@ -104,6 +105,7 @@ def boundary_reached(folder: ArmFolder, segment: Segment) -> int | None:
         record.boundary.counters["env_steps"]
         for _, record in _records(folder, segment)
         if record.boundary.origin.parent_sha256 == sha256
+        and terms_sha256 in (None, record.boundary.origin.terms_sha256)
     )
     return max(reached, default=None)
 

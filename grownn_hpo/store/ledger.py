@@ -101,7 +101,7 @@ def claim(folder: ArmFolder, ledger: Ledger, terms: Mapping[int, str]) -> tuple[
 def _count(
     folder: ArmFolder, ledger: Ledger, attempts: Mapping[Segment, Sequence[Path]], terms: Mapping[int, str] | None
 ) -> None:
-    """Enter one commit of each segment, and how the others of it differ; a lone result waits for its configuration."""
+    """Enter one commit of each segment, and how its others differ; results of no known configuration have to wait."""
     for segment in sorted(attempts):
         own = None if terms is None else terms.get(segment.config)
         if terms is not None and own is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from grownn_hpo.store.arm import (
     write_bracket,
 )
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder
+from grownn_hpo.store.terms import arm_sha256
 
 ARM = load_study("ant").arms[0]
 FULL = Bracket(1, ({"learning_rate": 1e-4, "activation": "relu", "flag": True}, {"learning_rate": 0.1}), "f" * 64)
@@ -155,6 +157,35 @@ def test_a_damaged_bracket_is_set_aside_and_the_others_are_read(folder: ArmFolde
     assert set_aside_damaged_brackets(folder, ARM) == (aside,)
     assert aside.read_bytes() == whole[:-1]
     assert read_brackets(folder, ARM) == {2: REST}
+
+
+def test_a_bracket_of_another_arm_is_set_aside_where_others_are_of_this_one(folder: ArmFolder) -> None:
+    own, foreign = replace(FULL, arm_sha256=arm_sha256(ARM)), replace(REST, arm_sha256="0" * 64)
+    write_bracket(folder, own)
+    write_bracket(folder, foreign)
+    with pytest.raises(InputError, match=r"0002\.json: damaged: it belongs to another arm.*grownn resume"):
+        read_brackets(folder, ARM)
+    assert set_aside_damaged_brackets(folder, ARM) == (folder.brackets / "0002.json.damaged",)
+    assert read_brackets(folder, ARM) == {1: own}
+
+
+def test_where_all_brackets_are_another_arms_none_is_set_aside(folder: ArmFolder) -> None:
+    write_bracket(folder, replace(FULL, arm_sha256="0" * 64))
+    folder.bracket_file(2).write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"0001\.json: it belongs to another arm.*put back the study file"):
+        set_aside_damaged_brackets(folder, ARM)
+    assert sorted(path.name for path in folder.brackets.iterdir()) == ["0001.json", "0002.json"]
+
+
+@pytest.mark.parametrize("kind", ["link", "folder"])
+def test_what_stands_in_a_brackets_place_is_set_aside(folder: ArmFolder, kind: str) -> None:
+    path = folder.bracket_file(1)
+    path.parent.mkdir(parents=True)
+    path.symlink_to("/nowhere") if kind == "link" else path.mkdir()
+    with pytest.raises(InputError, match=f"0001.json: damaged: is a .*{kind}"):
+        read_brackets(folder, ARM)
+    assert set_aside_damaged_brackets(folder, ARM) == (folder.brackets / "0001.json.damaged",)
+    assert read_brackets(folder, ARM) == {}
 
 
 def test_sweeping_removes_temporaries_alone(folder: ArmFolder) -> None:

@@ -116,7 +116,8 @@ def test_where_a_segment_would_begin_depends_on_its_parent(folder: ArmFolder) ->
         write_boundary(claim_attempt(folder, child), boundary(leg, origin), b"tensors")
     assert boundary_reached(folder, child) is None  # no parent, nothing to begin
     finish(folder, SEGMENT)
-    assert boundary_reached(folder, child) == 100
+    assert boundary_reached(folder, child) == boundary_reached(folder, child, "e" * 64) == 100
+    assert boundary_reached(folder, child, "f" * 64) is None
 
 
 def test_deleting_takes_the_boundaries_of_all_attempts_and_nothing_else(folder: ArmFolder) -> None:

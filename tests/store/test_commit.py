@@ -15,18 +15,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grownn_hpo.store import storage
+from grownn_hpo.store.arm import read_environment
+from grownn_hpo.store.attempts import read_commit, read_failure
 from grownn_hpo.store.commit import (
     append,
     file_sha256,
     make_folder,
     read_file,
+    read_if_there,
     seal,
     set_aside,
     sync_file,
     unseal,
     write_file,
 )
-from grownn_hpo.store.paths import TEMPORARY
+from grownn_hpo.store.curve import read_curve, read_ticks
+from grownn_hpo.store.lease import holder, is_driven
+from grownn_hpo.store.paths import TEMPORARY, ArmFolder
+from grownn_hpo.trial import Segment
 
 OLD, NEW = b"old" * 1000, b"new" * 2000
 
@@ -261,6 +267,33 @@ def test_reading_waits_for_what_passes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "open", failing(os.open, *[errno.ESTALE] * 3))
     with pytest.raises(OSError, match="file"):
         read_file(path)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_storage_that_fails_is_never_taken_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Else results would be computed again, failures forgotten, and another host's lease overwritten."""
+    folder, segment = ArmFolder(tmp_path), Segment(1, 1, 0)
+    attempt = folder.segment(segment) / "a1"
+    attempt.mkdir(parents=True)
+    folder.brackets.mkdir()
+    reads: list[Callable[[], object]] = [
+        lambda: read_if_there(tmp_path / "file"),
+        lambda: read_commit(attempt, segment),
+        lambda: read_failure(attempt),
+        lambda: read_curve(attempt),
+        lambda: read_ticks(attempt),
+        lambda: read_environment(folder),
+        lambda: holder(folder.lease_file),
+        lambda: is_driven(folder.lease_file),
+    ]
+    for read in reads:
+        read()  # there is nothing
+        with monkeypatch.context() as patch, pytest.raises(OSError, match=os.strerror(number)):
+            patch.setattr(os, "open", failing(os.open, *[number] * 3))
+            read()
 
 
 @pytest.mark.usefixtures("hasty")

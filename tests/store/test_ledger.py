@@ -15,7 +15,7 @@ from store_samples import completed, finish
 from grownn_hpo.errors import Stopped
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Failure, claim_attempt, commit_result, record_failure, retract
-from grownn_hpo.store.ledger import Entry, LedgerFile, entry_of, read_ledger
+from grownn_hpo.store.ledger import Entry, LedgerFile, claim, entry_of, late_disagreements, read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult
 
@@ -158,6 +158,46 @@ def test_results_under_other_terms_did_not_happen(folder: ArmFolder) -> None:
     ledger = read_ledger(folder, terms)
     assert ledger.entries[foreign].attempt == "a2"
     assert ledger.disagreements == []
+
+
+def test_results_wait_for_a_bracket_that_was_lost(folder: ArmFolder) -> None:
+    own, foreign, later = (Segment(config, 1, 0) for config in (1, 2, 3))
+    for segment, terms in ((own, "a"), (own, "a"), (foreign, "z"), (later, "c")):
+        commit_result(claim_attempt(folder, segment), completed(segment), None, terms)
+    ledger = read_ledger(folder, {})
+    assert (ledger.entries, ledger.waiting) == ({}, {own, foreign, later})
+    assert [entry.result.segment for entry in claim(folder, ledger, {1: "a", 2: "b"})] == [own]
+    assert (set(ledger.entries), ledger.waiting) == ({own}, {later})
+    assert ledger.entries == read_ledger(folder, {1: "a", 2: "b"}).entries
+
+
+def test_of_valid_results_that_counts_which_counted(folder: ArmFolder) -> None:
+    segment = SEGMENTS[0]
+    orphan = claim_attempt(folder, segment)
+    counted = finish(folder, segment, 1.0)
+    keep(folder)
+    commit_result(orphan, completed(segment, 2.0), None)
+    ledger = read_ledger(folder)
+    assert ledger.entries == {segment: entry_of(counted)}
+    assert len(ledger.disagreements) == 1
+    # A row that is not what one of the results says is not believed.
+    with contextlib.closing(sqlite3.connect(folder.ledger_file)) as connection:
+        connection.execute("UPDATE segments SET seconds = 3.0")
+        connection.commit()
+    assert read_ledger(folder).entries[segment].attempt == "a1"
+
+
+def test_late_results_under_other_terms_do_not_differ(folder: ArmFolder) -> None:
+    segment = Segment(1, 1, 0)
+    commit_result(claim_attempt(folder, segment), completed(segment, 1.0), None, "a")
+    late = [claim_attempt(folder, segment) for _ in range(2)]
+    ledger = read_ledger(folder, {1: "a"})
+    for attempt, terms in zip(late, "za", strict=True):
+        commit_result(attempt, completed(segment, 2.0), None, terms)
+    compared: set[Path] = set()
+    (line,) = late_disagreements(folder, ledger, {1: "a"}, compared)
+    assert "attempts a1 and a3 differ" in line
+    assert compared == set(late)
 
 
 def test_an_unwhole_result_did_not_happen(finished: ArmFolder) -> None:

@@ -291,9 +291,10 @@ def test_a_storage_that_fails_is_never_taken_for_nothing(
     ]
     for read in reads:
         read()  # there is nothing
-        with monkeypatch.context() as patch, pytest.raises(OSError, match=os.strerror(number)):
+        with monkeypatch.context() as patch:
             patch.setattr(os, "open", failing(os.open, *[number] * 3))
-            read()
+            with pytest.raises(OSError, match=os.strerror(number)):
+                read()
 
 
 @pytest.mark.usefixtures("hasty")

@@ -36,21 +36,24 @@ class HangError(BaseException):
 
 @contextlib.contextmanager
 def bounded(seconds: float = SECONDS) -> Iterator[None]:
-    """Raises where the block takes longer, or much more memory: a hang and a bomb become failures."""
+    """Raises where the block takes more of the processor's time, or much more memory: a bomb becomes a failure.
+
+    What waits for ever takes no such time, and is ended by pytest's own limit.
+    """
 
     def hang(number: int, frame: FrameType | None) -> None:
-        raise HangError(f"took more than {seconds} s")
+        raise HangError(f"took more than {seconds} s of the processor's time")
 
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGALRM, hang)
+    before = signal.signal(signal.SIGPROF, hang)
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, hard))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

@@ -39,7 +39,8 @@ FORBIDDENS: dict[str, tuple[str, ...]] = {
 SECTIONS = ("hyperparameters", "conditions", "forbiddens")
 TOP = (*SECTIONS, "name", "python_module_version", "format_version")
 NUMBERS = (*RANGE, "mu", "sigma", "alpha", "beta")
-LISTS = ("choices", "sequence", "values", "conditions", "clauses")
+VALUES = ("choices", "sequence", "values")
+LISTS = (*VALUES, "conditions", "clauses")
 REFERENCES = ("child", "parent", "left", "right")  # and `name`, in a forbidden clause
 
 
@@ -109,6 +110,11 @@ def _entry(entry: Any, types: Mapping[str, tuple[str, ...]], key: str, file: str
             )
         elif word in LISTS and not (isinstance(value, list | tuple) and value):
             yield Fault(file, f"{key}.{word}", value, "must be a list with at least one entry")
+        elif word == "value":
+            yield from _single(value, f"{key}.{word}", file)
+        elif word in VALUES:
+            for i, item in enumerate(value):
+                yield from _single(item, f"{key}.{word}[{i}]", file)
         elif word == "log" and not isinstance(value, bool):
             yield Fault(file, f"{key}.{word}", value, "must be true or false")
 
@@ -117,6 +123,11 @@ def _optional(kind: str) -> tuple[str, ...]:
     """The keys that a hyperparameter may have besides those that its type needs."""
     more = {"constant": (), "ordinal": ("default_value",), "categorical": ("default_value", "weights")}
     return ("name", "meta", *more.get(kind, ("default_value", "log")))
+
+
+def _single(value: object, key: str, file: str) -> Iterator[Fault]:
+    if not isinstance(value, int | float | str):
+        yield Fault(file, key, value, "must be a number, text, true or false")
 
 
 def _number(value: object, key: str, *, whole: bool, file: str) -> Iterator[Fault]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
 from ruamel.yaml.error import YAMLError, YAMLWarning
 
@@ -36,9 +37,9 @@ class Bounds:
     depth: int
 
 
-GIVEN = Bounds(2**19, 100_000, 32)
+GIVEN = Bounds(2**18, 100_000, 32)
 """What people write. The reader takes about ten seconds for the largest."""
-RECORDED = Bounds(2**21, 300_000, 40)
+RECORDED = Bounds(2**20, 300_000, 40)
 """What this program wrote: a study with its search space inside, and defaults and aliases written out."""
 LARGEST_INTEGER = 2**63 - 1
 # Beside its own errors, ruamel's reader lets through what its scanner and scalars trip over: `!!int x`, 2001-13-45.
@@ -54,6 +55,21 @@ _UNREADABLE = (
 )
 
 
+class _Composer(Composer):
+    """Ends where a document is nested past any bound: its scanner takes time with the square of the depth."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._depth += 1
+        if self._depth > RECORDED.depth + 2:
+            raise RecursionError
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
 class _Constructor(SafeConstructor):
     """Ends before merged keys (`<<: [*a, *a]`, over and over) have grown past any memory."""
 
@@ -65,7 +81,7 @@ class _Constructor(SafeConstructor):
 
 def _yaml() -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
-    yaml.Constructor = _Constructor
+    yaml.Composer, yaml.Constructor = _Composer, _Constructor
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # keys keep the order they were given in
     yaml.width = 120
@@ -106,7 +122,8 @@ def read(path: Path, bounds: Bounds = GIVEN, *, links: bool = True) -> dict[str,
         raise InputError(f"{path}: cannot be read: {error}") from None
     value = parse(text, str(path), bounds)
     if not isinstance(value, dict):
-        raise InputError(Fault(str(path), "", value, "must hold a mapping of keys to values"))
+        what = "a list" if isinstance(value, list) else "text" if isinstance(value, str) else repr(value)
+        raise InputError(f"{path}: holds {what}: must hold a mapping of keys to values")
     return value
 
 

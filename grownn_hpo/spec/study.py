@@ -185,7 +185,10 @@ def _resolve_space(space: JsonValue, file: str) -> JsonValue:
         names = ", ".join(sorted(p.stem for p in SPACES.glob("*.yaml")))
         rule = f"is neither a bundled search space ({names}) nor a file beside the study file"
         raise InputError(Fault(file, "space", space, rule))
-    return document.read(path)
+    try:
+        return document.read(path)
+    except InputError as error:
+        raise InputError(Fault(file, "space", space, str(error))) from None
 
 
 def _apply_override(raw: dict[str, JsonValue], override: str) -> None:

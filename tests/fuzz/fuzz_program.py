@@ -17,7 +17,8 @@ from unittest.mock import patch
 
 from grownn_hpo.cli import main
 
-SECONDS = 100.0
+CPU_SECONDS = 30.0
+WAITING_SECONDS = 240.0
 MEMORY = 4 * 2**30
 
 
@@ -35,25 +36,29 @@ class HangError(BaseException):
 
 
 @contextlib.contextmanager
-def bounded(seconds: float = SECONDS) -> Iterator[None]:
-    """Raises where the block takes more of the processor's time, or much more memory: a bomb becomes a failure.
-
-    What waits for ever takes no such time, and is ended by pytest's own limit.
-    """
+def bounded() -> Iterator[None]:
+    """Raises where the block computes or waits for too long, or takes much memory: hangs and bombs become failures."""
 
     def hang(number: int, frame: FrameType | None) -> None:
-        raise HangError(f"took more than {seconds} s of the processor's time")
+        raise HangError(f"computed for {CPU_SECONDS} s, or waited for {WAITING_SECONDS} s")
 
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    before = signal.signal(signal.SIGPROF, hang)
+    timers = {
+        signal.SIGPROF: (signal.ITIMER_PROF, CPU_SECONDS),
+        signal.SIGALRM: (signal.ITIMER_REAL, WAITING_SECONDS),  # a FIFO's reader computes nothing
+    }
+    before = {number: signal.signal(number, hang) for number in timers}
     resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY, hard))
-    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
+        for timer, seconds in timers.values():
+            signal.setitimer(timer, seconds)
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        for timer, _ in timers.values():
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

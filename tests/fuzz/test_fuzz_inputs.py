@@ -239,6 +239,7 @@ def to_plain_names(space: Any) -> set[str]:
 @given(documents(STUDY))
 @example(BOMB.encode())
 @example(MERGED.encode())
+@example(render({**STUDY, "space": "/etc/passwd"}).encode())
 @example(render({**STUDY, "search": {"trials": 10**6, "lookahead": 1}}).encode())
 def test_study_files(content: bytes) -> None:
     fuzz_study(content)
@@ -251,6 +252,7 @@ def test_studies_through_a_command(content: bytes) -> None:
 
 
 @SHORT
+@example({**RICH_SPACE, "forbiddens": [{"type": "EQUALS", "name": "n_epochs", "value": [[7]]}]})
 @given(st.one_of(mutated(SPACE), mutated(RICH_SPACE)))
 def test_search_spaces(mapping: Any) -> None:
     fuzz_space(mapping)

@@ -85,6 +85,16 @@ def test_a_link_inside_an_arm_is_refused_by_name(arm: Path, tmp_path: Path, name
     }
 
 
+def test_a_file_that_is_no_search_space_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("the password is hunter2")
+    (tmp_path / "study.yaml").write_text(render({**STUDY, "space": "secret"}))
+    ended = run("run", tmp_path / "study.yaml", "--workers", 0, "--results", tmp_path / "results")
+    assert ended.code == 2
+    assert "study.yaml: space = 'secret': " in ended.err
+    assert "holds text: must hold a mapping of keys to values" in ended.err
+    assert "hunter2" not in ended.err
+
+
 def test_the_report_is_not_written_through_a_link(arm: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (arm / "report").symlink_to(tmp_path / "outside")

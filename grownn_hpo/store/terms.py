@@ -19,19 +19,24 @@ _NOT_TERMS = {"limits", "search", "seeds", "space"}
 
 def terms_sha256(arm: Arm, configuration: Mapping[str, JsonValue]) -> str:
     """The terms of a configuration's segments."""
-    return _sha256(arm.model_dump(mode="json", exclude=_NOT_TERMS), configuration)
+    return _sha256(_dumped(arm, _NOT_TERMS), configuration)
 
 
 def terms_of(arm: Arm, configurations: Mapping[int, Mapping[str, JsonValue]]) -> dict[int, str]:
     """The terms of an arm's configurations, by their numbers."""
-    dumped = arm.model_dump(mode="json", exclude=_NOT_TERMS)
+    dumped = _dumped(arm, _NOT_TERMS)
     return {number: _sha256(dumped, configuration) for number, configuration in configurations.items()}
 
 
 def arm_sha256(arm: Arm) -> str:
     """The SHA-256 of all that an arm's brackets are a function of beside their numbers and earlier outcomes."""
-    dumped = arm.model_dump(mode="json", exclude={"limits": True, "search": {"trials"}})
+    dumped = _dumped(arm, {"limits": True, "search": {"trials"}})
     return hashlib.sha256(json.dumps(dumped, sort_keys=True).encode()).hexdigest()
+
+
+def _dumped(arm: Arm, leave_out: set[str] | dict[str, bool | set[str]]) -> dict[str, JsonValue]:
+    """Without what is as it is by default: a setting that a later version adds leaves older studies' hashes alone."""
+    return arm.model_dump(mode="json", exclude=leave_out, exclude_defaults=True)
 
 
 def _sha256(arm: Mapping[str, JsonValue], configuration: Mapping[str, JsonValue]) -> str:

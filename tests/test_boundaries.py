@@ -16,10 +16,11 @@ from grownn_hpo.segment import Verdict, run_segment
 from grownn_hpo.spec import Arm, legs_of
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store import paths
-from grownn_hpo.store.attempts import Committed, committed
+from grownn_hpo.store.attempts import Committed, commit_result, committed
 from grownn_hpo.store.boundary import boundary_reached
 from grownn_hpo.store.curve import read_curve, read_ticks
 from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Segment, Status
 
 CONFIGURATION = {"learning_rate": 0.001, "n_epochs": 2, "batch_size": 32, "ent_coef": 0.01}
@@ -253,17 +254,24 @@ def test_the_boundary_of_another_configuration_arm_or_parent_is_never_used(
     cartpole: Case, interrupted: Path, tmp_path: Path
 ) -> None:
     """Whoever copies attempts' folders about: the same segment's key says nothing of what was trained."""
+    fewer = CONFIGURATION | {"n_epochs": 1}
     other = CARTPOLE.model_copy(update={"growth": CARTPOLE.growth.model_copy(update={"optimizer_state": "reset"})})
-    for n, (arm, configuration) in enumerate([(other, CONFIGURATION), (CARTPOLE, CONFIGURATION | {"n_epochs": 1})]):
+    for n, (arm, configuration) in enumerate([(other, CONFIGURATION), (CARTPOLE, fewer)]):
         folder = ArmFolder(tmp_path / str(n))
-        shutil.copytree(interrupted, folder.root)
-        run_segment(arm, configuration, GROWN, folder, lambda: None)
+        assert run_segment(arm, configuration, FIRST, folder, lambda: None) is Verdict.COMMITTED
+        shutil.copytree(ArmFolder(interrupted).segment(GROWN), folder.segment(GROWN))
+        assert boundary_reached(folder, GROWN, terms_sha256(arm, configuration)) is None
+        assert run_segment(arm, configuration, GROWN, folder, lambda: None) is Verdict.COMMITTED
         assert committed_env_steps(folder) == 500
+    # The same terms, and other bits all the same: a parent that was computed on another machine, say.
     folder = ArmFolder(tmp_path / "parent")
-    assert run_segment(CARTPOLE, CONFIGURATION | {"n_epochs": 1}, FIRST, folder, lambda: None) is Verdict.COMMITTED
+    assert run_segment(CARTPOLE, fewer, FIRST, folder, lambda: None) is Verdict.COMMITTED
+    parent = committed(folder, FIRST)
+    assert parent is not None
+    commit_result(parent.folder, parent.commit.result, parent.commit.measured, terms_sha256(CARTPOLE, CONFIGURATION))
     shutil.copytree(ArmFolder(interrupted).segment(GROWN), folder.segment(GROWN))
     assert boundary_reached(folder, GROWN) is None
-    run_segment(CARTPOLE, CONFIGURATION, GROWN, folder, lambda: None)
+    assert run_segment(CARTPOLE, CONFIGURATION, GROWN, folder, lambda: None) is Verdict.COMMITTED
     assert committed_env_steps(folder) == 500
 
 

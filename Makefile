@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check proofs schedules faults kills slurm bench bench-full learning solved large-arm lock wheel clean
+.PHONY: demo test check proofs schedules fuzz faults kills slurm bench bench-full learning solved large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -26,11 +26,15 @@ check: $(DEVELOPED)
 
 # Slower proofs, not part of `make test`; those of the table of faults are `make faults`.
 proofs: $(DEVELOPED)
-	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not row' --ignore tests/slurm --ignore tests/test_schedules.py
+	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not row' --ignore tests/slurm --ignore tests/fuzz --ignore tests/test_schedules.py
 
 # 40,000 random schedules of results, losses, kills and damage; twenty minutes on one core.
 schedules: $(DEVELOPED)
 	$(BIN)/pytest -m slow tests/test_schedules.py
+
+# Damaged and foreign files and input, thousands of each kind: ten minutes.
+fuzz: $(DEVELOPED)
+	$(BIN)/pytest -n 2 --dist worksteal -m slow tests/fuzz --timeout 3000
 
 # Every row of the table of faults, injected for real; the last line is JSON. Rows that need root, Slurm or a C compiler
 # are skipped where there is none, and fail if GROWNN_FAULTS=required.

@@ -45,7 +45,7 @@ AIMS = (
 
 
 def solved(aim: Aim, results: Path, workers: int) -> dict[str, Any]:
-    settings = ("search.trials=1", f"evaluation.episodes={EPISODES}", "evaluation.rounds=10")
+    settings = ("search.trials=1", f"evaluation.episodes={EPISODES}", "evaluation.rounds=1")
     overlaid = [part for one in settings for part in ("--set", f"arms.{aim.arm}.{one}")]
     run = ("run", aim.study, "--arm", aim.arm, "--results", str(results), "--workers", str(workers), *overlaid)
     subprocess.run([sys.executable, "-m", "grownn_hpo", *run], check=True)

@@ -31,9 +31,10 @@ def test_a_killed_driver_loses_nothing(grownn: Grownn, fault: Fault, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.row(1)
 def test_many_kills_of_everybody(fault: Fault, tmp_path: Path) -> None:
+    before = set(psutil.Process().children(recursive=True))
     toll = many(20, 500, tmp_path)
     fault.tolled(toll.kills.total(), toll.lost.total(), toll.twice.total(), toll.identical)
     assert len(toll.kills) >= 3
     assert toll.studies >= len(STUDIES)
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= before
     assert set(toll.kills) <= set(WEIGHTS) == set(Victim)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, Future, WorkerPlugin, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from grownn_hpo.dispatch import clock
 from grownn_hpo.dispatch.dispatcher import PREFLIGHT_ATTEMPTS, Desk, Preflight, Refused
 from grownn_hpo.dispatch.endings import Ending, Job, Lost, ending_from_json, ending_to_json
 from grownn_hpo.dispatch.slot import Slot
@@ -42,6 +43,7 @@ AGAIN_SECONDS = 2.0
 CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # a task whose worker died is not run again behind our back
     "distributed.scheduler.work-stealing": False,
+    "distributed.worker.preload": [clock.__name__],
     "distributed.nanny.pre-spawn-environ": {},  # its MALLOC_TRIM_THRESHOLD_ would reach, and slow, the training
     "distributed.admin.large-graph-warning-threshold": "1GiB",  # of a payload, as far as we are concerned
     "distributed.admin.system-monitor.gil.enabled": False,

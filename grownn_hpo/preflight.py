@@ -109,7 +109,8 @@ def refusals(
 ) -> list[str]:
     """Why this worker must not train for a driver with these versions, tokens and clock; empty if it may.
 
-    `machine` is what the study's workers have computed with so far, None if none has yet.
+    `machine` is what the study's workers have computed with so far, None if none has yet. A worker on this very machine
+    has this clock, however far that jumped since.
     """
     lines = [
         f"{name} is {report.versions.get(name) or 'missing'} there and {version or 'missing'} here"
@@ -124,7 +125,7 @@ def refusals(
             " nodes share"
         )
     lines += [f"it cannot write: {why}" for why in report.unwritable]
-    if abs(report.clock - clock) > CLOCK_SECONDS:
+    if report.host != socket.gethostname() and abs(report.clock - clock) > CLOCK_SECONDS:
         lines.append(f"its clock is off by {report.clock - clock:+.0f} s, more than {CLOCK_SECONDS:.0f}: set it (NTP)")
     if gpu and not report.gpus:
         lines.append("the study trains on `device: cuda`, and it sees no GPU: ask for `gpus` in the cluster profile")

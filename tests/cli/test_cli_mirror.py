@@ -158,7 +158,7 @@ def watched() -> Iterator[tuple[str, list[object]]]:
 
 
 def test_wandb_runs_are_written_without_a_network(study: Path, tmp_path: Path) -> None:
-    extras.module("wandb", "wandb.env")
+    extras.needs("wandb", "wandb")
     home = tmp_path / "home"
     home.mkdir()
     with watched() as (address, callers):

@@ -49,9 +49,11 @@ def configuration(config: int) -> dict[str, float | int | bool]:
     return {
         "batch_size": (32, 64, 128, 256)[config % 4],
         **conditional,
-        "ent_coef": 0.3 if config == 1 else 0.0,  # on the bounds
+        "ent_coef": 0.3 if config == 1 else 0.0,
         "gamma": (0.9, 0.99, 0.999)[config % 3],
-        "learning_rate": 1e-4 * 10 ** ((config % 5) / 2.5),
+        "learning_rate": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)[
+            config % 5
+        ],  # the bounds, and no more digits than ConfigSpace keeps
         "n_epochs": 5 + config % 16,
         "normalize_rewards": config % 2 == 1,
         "vf_coef": 0.5,

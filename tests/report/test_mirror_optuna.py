@@ -15,7 +15,7 @@ from grownn_hpo.report.mirror.view import Fate
 from grownn_hpo.trial import Trial
 
 optuna = extras.module("mirror", "optuna")
-extras.module("mirror", "optuna_dashboard")
+extras.needs("mirror", "optuna_dashboard")
 
 State = optuna.trial.TrialState
 CategoricalDistribution = optuna.distributions.CategoricalDistribution

@@ -113,11 +113,16 @@ class ArmView:
         return self.record.arm.study
 
 
-def read_view(folder: ArmFolder) -> ArmView:
-    """The arm in a folder, from its files alone, whether it runs, stands still or is complete."""
+def read_view(folder: ArmFolder, *, progress: bool) -> ArmView:
+    """The arm in a folder, from its files alone, whether it runs, stands still or is complete.
+
+    `progress`: with what its segments logged between evaluations.
+    """
+    record = read_record(folder)
+    if not progress:
+        return view_of(record)
     attempts = read_known(folder).ledger.entries
-    ticks = {segment: read_ticks(folder.segment(segment) / entry.attempt) for segment, entry in attempts.items()}
-    return view_of(read_record(folder), ticks)
+    return view_of(record, {s: read_ticks(folder.segment(s) / entry.attempt) for s, entry in attempts.items()})
 
 
 def view_of(record: ArmRecord, ticks: Mapping[Segment, tuple[Tick, ...]] | None = None) -> ArmView:

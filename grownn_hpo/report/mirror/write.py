@@ -22,7 +22,7 @@ def write_mirror(folders: Sequence[ArmFolder], target: Target, place: Path) -> M
     # Each of these is seconds to import; whoever mirrors to one has perhaps not installed the others.
     from grownn_hpo.report.mirror.view import read_view
 
-    arms = [read_view(folder) for folder in folders]
+    arms = [read_view(folder, progress=target in (Target.tensorboard, Target.wandb)) for folder in folders]
     if not arms:
         raise InputError("folders = (): a mirror needs at least one arm; name the folder of a study or of an arm")
     with built_beside(place, target) as building:
@@ -36,7 +36,7 @@ def write_mirror(folders: Sequence[ArmFolder], target: Target, place: Path) -> M
                 from grownn_hpo.report.mirror.smac_runs import write_smac
 
                 write_smac(arms, building, place)
-                opening = f"deepcave --open, and add the run {_quoted(place / arms[0].name)}"
+                opening = f"deepcave --open, then add the runs in {_quoted(place)}"
             case Target.tensorboard:
                 from grownn_hpo.report.mirror.event_files import write_tensorboard
 

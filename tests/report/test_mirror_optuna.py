@@ -63,9 +63,9 @@ def test_the_study_of_configurations_shows_them_climb(journal: Path) -> None:
     assert [t.state for t in trials] == [fates[course.fate] for course in courses]
     assert {t.state for t in trials} == set(fates.values())
     for trial, course in zip(trials, courses, strict=True):
-        assert trial.intermediate_values == {
-            t.env_steps: t.mean_return for t in course.trials if t.mean_return is not None
-        }
+        completed = [t for t in course.trials if t.mean_return is not None]
+        ends = {t.env_steps: t.mean_return for t in completed}
+        assert trial.intermediate_values == ends | {t.env_steps - 500: t.mean_return - 10 for t in completed}
         best = course.highest
         assert trial.value == (None if course.fate is Fate.FAILED or best is None else best.mean_return)
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
@@ -101,7 +101,7 @@ def test_a_study_under_way_shows_what_is_running(tmp_path: Path) -> None:
     assert [t.state for t in second] == [State.RUNNING] * 2
     assert [t.user_attrs["config"] for t in whole if t.state == State.PRUNED] == [2, 3]
     assert [t.user_attrs["config"] for t in whole if t.state == State.RUNNING] == [1, 4, 5, 6, 7, 8]
-    assert whole[3].intermediate_values == {1000: first[3].value}
+    assert whole[3].intermediate_values == {500: first[3].value - 10, 1000: first[3].value}
 
 
 def test_the_dashboard_serves_it(journal: Path, tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_the_dashboard_serves_it(journal: Path, tmp_path: Path) -> None:
     words = {Fate.COMPLETE: "Complete", Fate.PASSED_OVER: "Pruned", Fate.FAILED: "Fail"}
     assert [trial["state"] for trial in whole["trials"]] == [words[c.fate] for c in view(diverging=DIVERGED).courses]
     climbed = next(trial for trial in whole["trials"] if trial["state"] == "Complete")
-    assert [value["step"] for value in climbed["intermediate_values"]] == [1000, 2000, 3000]
+    assert [value["step"] for value in climbed["intermediate_values"]] == [500, 1000, 1500, 2000, 2500, 3000]

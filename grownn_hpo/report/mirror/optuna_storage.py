@@ -1,17 +1,19 @@
 """An Optuna journal, which `optuna-dashboard` opens: a study for every rung of an arm, and one of whole configurations.
 
 Returns are compared within one rung alone, so each rung is a study of its own. In the study of whole configurations the
-intermediate values are the returns at the ends of the rungs, over total env steps; a trial is COMPLETE if it reached
-the last rung and PRUNED if it was passed over, as Optuna does with its own pruners.
+intermediate values are the learning curve up to the highest completed rung, the mean over seeds, over total env steps;
+a trial is COMPLETE if it reached the last rung and PRUNED if it was passed over, as with Optuna's own pruners.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from grownn_hpo.report.curves import learning_curve
 from grownn_hpo.report.mirror.view import ArmView, Course, Fate, TrialView
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def optuna_studies(arm: ArmView) -> Iterator[tuple[str, list[FrozenTrial]]]:
     """The arm's Optuna studies by name, `study/arm/configurations` first, then `study/arm/rung-1` and so on."""
     distributions = optuna_distributions(cast("Sequence[Mapping[str, Any]]", arm.record.arm.space["hyperparameters"]))
     base = f"{arm.study}/{arm.name}"
-    yield f"{base}/configurations", [_of_course(course, distributions) for course in arm.courses]
+    yield f"{base}/configurations", [_of_course(course, _curve(arm, course), distributions) for course in arm.courses]
     for rung in range(1, len(arm.record.arm.rungs) + 1):
         here = sorted((t for t in arm.trials if t.trial.rung == rung), key=lambda t: t.trial.config)
         chosen = arm.record.configurations
@@ -100,7 +102,18 @@ def _of_trial(
     )
 
 
-def _of_course(course: Course, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _curve(arm: ArmView, course: Course) -> dict[int, float]:
+    best = course.highest
+    curve = None if best is None else learning_curve(arm.record, best.trial)
+    if curve is None:
+        return {}
+    means = zip(curve.env_steps.tolist(), curve.returns.mean(axis=1).tolist(), strict=True)
+    return {env_steps: mean for env_steps, mean in means if math.isfinite(mean)}
+
+
+def _of_course(
+    course: Course, curve: Mapping[int, float], distributions: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
     from optuna.trial import TrialState
 
     state = {
@@ -119,7 +132,7 @@ def _of_course(course: Course, distributions: Mapping[str, BaseDistribution]) ->
         distributions,
         (course.trials[0].starts, course.trials[-1].ends) if course.trials else (0.0, 0.0),
         _attributes(course.config, course.bracket, course.trials[-1] if course.trials else None),
-        {t.env_steps: t.mean_return for t in course.trials if t.mean_return is not None},
+        curve,
     )
 
 
@@ -130,7 +143,7 @@ def _frozen(
     distributions: Mapping[str, BaseDistribution],
     seconds: tuple[float, float],
     attributes: dict[str, Any],
-    intermediate: dict[int, float] | None = None,
+    curve: Mapping[int, float] | None = None,
 ) -> FrozenTrial:
     from optuna.trial import FrozenTrial, TrialState
 
@@ -146,7 +159,7 @@ def _frozen(
         distributions={name: distributions[name] for name in configuration},
         user_attrs=attributes,
         system_attrs={},
-        intermediate_values=intermediate or {},
+        intermediate_values=dict(curve or {}),
     )
 
 

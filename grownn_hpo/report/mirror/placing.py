@@ -12,7 +12,6 @@ from pathlib import Path
 from grownn_hpo.errors import InputError
 from grownn_hpo.files import read_regular
 from grownn_hpo.report.mirror.targets import Target
-from grownn_hpo.store.paths import TEMPORARY
 
 MARK = "mirror.json"
 """What tells a mirror from a folder that somebody may miss."""
@@ -41,14 +40,14 @@ def built_beside(folder: Path, target: Target) -> Iterator[Path]:
     """
     check_place(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = _free_name(folder)
+    building = _beside(folder)
     building.mkdir()
     try:
         yield building
         (building / MARK).write_text(json.dumps({"grownn_mirror": 1, "to": target.value}) + "\n")
         check_place(folder)  # the block may have taken minutes
         if folder.exists():
-            old = _free_name(folder)
+            old = _beside(folder)
             folder.rename(old)
             building.rename(folder)
             shutil.rmtree(old)
@@ -58,8 +57,9 @@ def built_beside(folder: Path, target: Target) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _free_name(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}{TEMPORARY}")
+def _beside(folder: Path) -> Path:
+    """A free name; not one of the store's temporaries, which a driver that starts would sweep away."""
+    return folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.building")
 
 
 def _is_mirror(folder: Path) -> bool:

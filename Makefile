@@ -7,7 +7,7 @@ DEVELOPED := .venv/developed
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check proofs schedules fuzz faults kills slurm bench bench-full learning solved large-arm lock wheel clean
+.PHONY: demo test check proofs schedules fuzz faults kills mirrors slurm bench bench-full learning solved large-arm lock wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/grownn run demo
@@ -46,6 +46,17 @@ KILLS ?= 60
 SEED ?= 1000
 kills: $(DEVELOPED)
 	$(BIN)/python tests/kills.py --kills $(KILLS) --seed $(SEED)
+
+# Opens a mirror with DeepCAVE, whose dependencies want Python 3.10 and an environment of their own.
+PYTHON310 ?= python3.10
+DEEPCAVE := .venv/deepcave
+mirrors: $(DEVELOPED) $(DEEPCAVE)/installed
+	GROWNN_DEEPCAVE=$(CURDIR)/$(DEEPCAVE)/bin/python $(BIN)/pytest -m 'slow or not slow' tests/report/test_mirror_smac.py
+
+$(DEEPCAVE)/installed:
+	$(PYTHON310) -m venv $(DEEPCAVE)
+	env -u PIP_CONSTRAINT $(DEEPCAVE)/bin/pip install --quiet deepcave==1.4.1
+	touch $@
 
 # On two real Slurms of two nodes each; as root, with Debian's slurm-wlm and munge.
 slurm: $(DEVELOPED)

@@ -53,12 +53,20 @@ DOORS = {
     "dask_jobqueue": {"dispatch"},
     "torch": {"morphism", "ppo", "segment", "store.checkpoint", "preflight", "cli.examining"},
     "safetensors": {"store.checkpoint"},
+    "optuna": {"report.mirror.optuna_storage"},
+    "tensorboard": {"report.mirror.event_files"},
+    "pyarrow": {"report.mirror.tables"},
+    "wandb": {"report.mirror.wandb_runs"},
 }
 INSIDE_FUNCTIONS = {
     ("torch", "store.checkpoint"),
     ("safetensors", "store.checkpoint"),
     ("torch", "preflight"),  # asked for a GPU's name on a worker; the driver reads the answer
     ("torch", "cli.examining"),
+    ("optuna", "report.mirror.optuna_storage"),  # optional extras, from here on
+    ("tensorboard", "report.mirror.event_files"),
+    ("pyarrow", "report.mirror.tables"),
+    ("wandb", "report.mirror.wandb_runs"),
 }
 NOWHERE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "shelve", "joblib", "marshal", "yaml"}
 

@@ -27,6 +27,17 @@ class Form(StrEnum):
     json = "json"
 
 
+class MirrorTarget(StrEnum):
+    """What a study can be mirrored to."""
+
+    optuna = "optuna"
+    smac = "smac"
+    tensorboard = "tensorboard"
+    csv = "csv"
+    parquet = "parquet"
+    wandb = "wandb"
+
+
 Workers = Annotated[
     Optional[int],  # noqa: UP045 (typer reads this at run time)
     typer.Option(
@@ -194,6 +205,24 @@ def report(
     from grownn_hpo.cli import showing
 
     showing.report(paths, output)
+
+
+@app.command()
+def mirror(
+    path: ArmPath,
+    to: Annotated[MirrorTarget, typer.Option("--to", help="The program, or the form, to mirror it to.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            "-o", "--output", help="The folder to write.", show_default="PATH/mirror/<target>", file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Write a study in the form that another program opens; an earlier mirror in its place is replaced whole."""
+    from grownn_hpo.cli import showing
+    from grownn_hpo.report.mirror import Target
+
+    showing.mirror(path, Target(to.value), output)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
+from grownn_hpo.report.mirror import Target, write_mirror
 from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
 from grownn_hpo.report.status import ArmStatus, read_status
 from grownn_hpo.search.ladder import Ladder
@@ -96,6 +97,14 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")
     page = write_report(records, leaders, target, evaluations)
     print(page)
+
+
+def mirror(path: Path, target: Target, output: Path | None) -> None:
+    """Write the arms at `path` in the form of another program."""
+    folders = arms_at(path)
+    written = write_mirror(folders, target, output if output is not None else path / "mirror" / target.value)
+    print(written.folder)
+    print(f"open it: {written.open_with}", file=sys.stderr)
 
 
 def clean(path: Path, dry_run: bool) -> None:

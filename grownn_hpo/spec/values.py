@@ -25,7 +25,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 MOST_LEGS = 100_000
 """How many legs a segment may have."""
 
-RESERVED_NAMES = ("report", "slurm")
+RESERVED_NAMES = ("mirror", "report", "slurm")
 
 # f(f(x)) = f(x): only behind these is an identity layer invisible (Chen et al. 2016, Net2Net, section 2.2).
 IDEMPOTENT_ACTIVATIONS = ("relu", "hardtanh")
@@ -182,7 +182,7 @@ class Arm(Value):
     @model_validator(mode="after")
     def _rules_across_keys(self) -> Arm:
         if self.name in RESERVED_NAMES:
-            rule = f"an arm cannot be called so: beside the arms' folders lie {' and '.join(RESERVED_NAMES)}"
+            rule = f"an arm cannot be called so: beside the arms' folders lie {', '.join(RESERVED_NAMES)}"
             raise RuleBroken("name", self.name, rule)
         if len(set(self.seeds)) != len(self.seeds):
             raise RuleBroken("seeds", list(self.seeds), "a seed may stand here only once")

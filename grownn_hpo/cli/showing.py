@@ -75,12 +75,23 @@ def export(path: Path, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
+    check_target(output)
+    write_target(output, text)
+    print(f"next: grownn evaluate {output}", file=sys.stderr)
+
+
+def check_target(output: Path) -> None:
+    """InputError where `--output` names no file that could be written."""
     if not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():  # /dev/null, for whoever may replace it
         raise InputError(f"--output {output}: is no file that could be replaced; leave -o out to write to stdout")
+
+
+def write_target(output: Path, text: str) -> None:
+    """Write what `--output` was given for, and say so."""
     write_file(output, text.encode())
-    print(f"wrote {output}; next: grownn evaluate {output}", file=sys.stderr)
+    print(f"wrote {output}", file=sys.stderr)
 
 
 def report(paths: Sequence[Path], output: Path | None) -> None:
@@ -89,8 +100,11 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     records = [read_record(folder) for folder in folders]
     labels = labelled(records)
     leaders = {label: incumbent_of(record) for label, record in labels.items()}
-    found = zip(labels, map(read_evaluations, folders), strict=True)
-    evaluations = {label: known[-1] for label, known in found if known}
+    evaluations = {}
+    for (label, leader), folder in zip(leaders.items(), folders, strict=True):
+        own = [each for each in read_evaluations(folder) if leader is not None and each.config == leader.config]
+        if own:  # the page speaks of the incumbent; others were evaluated by --top, or led before
+            evaluations[label] = own[-1]
     target = output if output is not None else paths[0] / "report"
     if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")

@@ -56,9 +56,16 @@ def duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
-def interval(estimate: Estimate) -> str:
-    """`0.87 [0.81, 0.92]`; a single value says that it has no interval."""
+def interval(estimate: Estimate, alone: str = "one value, no interval") -> str:
+    """`0.87 [0.81, 0.92]`; a value without an interval says so, with the word `alone`."""
     if estimate.low is None or estimate.high is None:
-        return f"{number(estimate.value)} (one value, no interval)"
+        return f"{number(estimate.value)} ({alone})"
     ends = (estimate.low, estimate.high, estimate.value)
     return f"{number(estimate.value, ends)} [{number(estimate.low, ends)}, {number(estimate.high, ends)}]"
+
+
+def percentage(estimate: Estimate) -> str:
+    """`87% [81%, 92%]`, of fractions; a value without an interval stands alone."""
+    if estimate.low is None or estimate.high is None:
+        return percent(estimate.value)
+    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"

@@ -131,10 +131,15 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it until the study is complete.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
-    """Show where a study stands: rungs, running segments, failures, incumbent, time left."""
-    from grownn_hpo.cli import showing
+    """Show where a study stands: rungs, running segments, failures, incumbent, time left.
 
-    showing.status(path, watch, json_)
+    With --json, one list on stdout with an object for each arm; the keys and their meaning are those of
+    grownn_hpo.report.status.ArmStatus. With --watch, such a line, or one in words where there is no terminal, whenever
+    something has changed. Ctrl-C ends it, with exit code 0.
+    """
+    from grownn_hpo.cli import watching
+
+    watching.status(path, watch, json_)
 
 
 @app.command()

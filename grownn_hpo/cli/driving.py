@@ -13,7 +13,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from grownn_hpo.cli.live import Display, environments_told, status_line
+from grownn_hpo.cli.lines import environments_told, status_line
+from grownn_hpo.cli.live import Display
 from grownn_hpo.cli.wording import printable
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive

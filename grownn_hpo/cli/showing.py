@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 
-from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
 from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
-from grownn_hpo.report.status import ArmStatus, read_status
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
@@ -42,31 +36,6 @@ def one_arm(path: Path) -> ArmFolder:
         listed = ", ".join(str(folder.root) for folder in folders)
         raise InputError(f"{path}: holds {len(folders)} arms; name one of {listed}")
     return folders[0]
-
-
-def status(path: Path, watch: bool, as_json: bool) -> None:
-    """Show where the arms at `path` stand, once or until all are complete."""
-    folders = arms_at(path)
-
-    def read() -> list[ArmStatus]:
-        return [read_status(folder) for folder in folders]
-
-    statuses = read()
-    if as_json:
-        while True:
-            print(json.dumps([asdict(each) for each in statuses]), flush=True)
-            if not watch or all(each.complete for each in statuses):
-                return
-            time.sleep(REFRESH_SECONDS)
-            statuses = read()
-    console = Console(stderr=True, highlight=False, markup=False)
-    if watch:
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            while not all(each.complete for each in statuses):
-                live.update(Group(*map(status_view, statuses)), refresh=True)
-                time.sleep(REFRESH_SECONDS)
-                statuses = read()
-    console.print(Group(*map(status_view, statuses)))
 
 
 def export(path: Path, output: Path | None) -> None:

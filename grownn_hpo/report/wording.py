@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 
 from grownn_hpo.report.statistics import Estimate
@@ -54,6 +55,14 @@ def duration(seconds: float) -> str:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def clock(at: float, now: float) -> str:
+    """A moment in seconds since 1970, by the local clock: `14:20`, `Tue 14:20`, or `3 Dec 14:20` further away."""
+    then, today = time.localtime(at), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%a %H:%M" if abs(at - now) < 6 * 86400 else "%-d %b %H:%M", then)
 
 
 def interval(estimate: Estimate, alone: str = "one value, no interval") -> str:

@@ -64,7 +64,7 @@ def state(status: ArmStatus, now: float) -> list[str]:
     parts = [f"{len(status.running)} running"]
     if status.seconds_left is not None:
         left = wording.duration(status.seconds_left)
-        parts.append(f"about {left} left, until {wording.clock(now + status.seconds_left, now)}")
+        parts.append(f"about {left} left ({wording.clock(now + status.seconds_left, now)})")
     return parts
 
 

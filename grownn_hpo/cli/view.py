@@ -135,10 +135,10 @@ class _Drawing:
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("rung", "depth", "env steps"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for name in ("trials", "", *([several] if shown else [])):
             table.add_column(name, no_wrap=True)
-        table.add_column("failed", justify="right", style="red")
+        table.add_column("failed", justify="right", style="red", no_wrap=True)
         cells = {(p.bracket, p.rung): p for p in status.brackets}
         for rung in status.rungs:
             filled = Text()
@@ -175,10 +175,10 @@ class _Drawing:
         low, high = (min(returns), max(returns)) if returns else (0.0, 0.0)
         scale = f" {wording.number(low, [high])} to {wording.number(high, [low])}" if returns else ""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        table.add_column("running")
+        table.add_column("running", no_wrap=True)
         table.add_column(f"learning{scale}", no_wrap=True)
         for name in ("done", *(["env steps"] if self._width >= WIDE else []), "env steps/s", "training return"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for each in running:
             share = each.env_steps / each.of_env_steps
             table.add_row(
@@ -227,7 +227,7 @@ class _Drawing:
 
 def _incumbent(leader: Leader, detail: Detail) -> Iterable[Text]:
     seeds = leader.returns if detail is Detail.FULL else ()
-    spread = f"; its seeds {wording.number(min(seeds), seeds)} to {wording.number(max(seeds), seeds)}" if seeds else ""
+    spread = f"; seeds {wording.number(min(seeds), seeds)} to {wording.number(max(seeds), seeds)}" if seeds else ""
     yield Text(f"{led_by(leader)}{spread}")
     if leader.configuration and detail is Detail.FULL:
         told = ", ".join(f"{name} {_short(value)}" for name, value in leader.configuration.items() if value is not None)

@@ -150,6 +150,10 @@ def quitting() -> Iterator[threading.Event]:
 
 def nobody_reads(stream: TextIO) -> bool:
     """Whether the pipe or terminal behind a stream has lost its other end: `grownn status --watch --json | head -1`."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # no stream of the system's: a program's own
+        return False
     poll = select.poll()
-    poll.register(stream.fileno(), 0)
+    poll.register(descriptor, 0)
     return bool(poll.poll(0))

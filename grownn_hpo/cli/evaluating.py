@@ -59,7 +59,7 @@ def evaluate(
     incumbents, searched = _incumbents(path, top, results)
     arm = incumbents[0].arm
     check_arms(Study(str(path), (arm,)), [arm])
-    site.check([arm], str(path), searched.root.parent)
+    site.check([arm], str(path), searched.evaluations)
     opened = open_evaluations(incumbents, fresh, searched)
     for incumbent, each in zip(incumbents, opened, strict=True):
         open_path(each.folder.root)

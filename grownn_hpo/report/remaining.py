@@ -14,6 +14,9 @@ from grownn_hpo.trial import Segment, Status, Trial
 if TYPE_CHECKING:
     from grownn_hpo.report.status import Running
 
+LONGEST = 1e9
+"""Seconds, thirty years: what seems to take longer is a clock or a file gone wrong."""
+
 
 def seconds_left(
     arm: Arm,
@@ -39,7 +42,8 @@ def seconds_left(
         (open_slots[rung] * len(arm.seeds) - done[rung]) * pace[rung] * arm.rungs[rung - 1].env_steps for rung in pace
     )
     work -= sum(each.env_steps * pace[each.segment.rung] for each in running)
-    return max(0.0, work / len(running), *_chains(arm, pace, progress, running))
+    left = max(0.0, work / len(running), *_chains(arm, pace, progress, running))
+    return left if left < LONGEST else None
 
 
 def paces(arm: Arm, entries: Mapping[Segment, Entry], running: Sequence[Running]) -> dict[int, float] | None:
@@ -57,7 +61,7 @@ def paces(arm: Arm, entries: Mapping[Segment, Entry], running: Sequence[Running]
     found = {rung: seconds[rung] / steps[rung] for rung in steps}
     speeds: defaultdict[int, list[float]] = defaultdict(list)
     for each in running:
-        if each.env_steps_per_second and each.segment.rung not in found:
+        if (each.env_steps_per_second or 0.0) > 0 and each.segment.rung not in found:
             speeds[each.segment.rung].append(each.env_steps_per_second)
     found |= {rung: len(known) / sum(known) for rung, known in speeds.items()}
     if not found:

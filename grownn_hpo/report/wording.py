@@ -21,7 +21,7 @@ def number(x: float | None, beside: Iterable[float | None] = ()) -> str:
     largest = max(abs(y) for y in (x, *beside) if y is not None and math.isfinite(y))
     if largest == 0:
         return "0"
-    if largest < 1e-4:
+    if not 1e-4 <= largest < 1e12:
         return f"{x:.2e}"
     return f"{x:,.{max(0, 2 - math.floor(math.log10(largest)))}f}"
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -126,7 +127,18 @@ def test_numbers_as_people_read_them() -> None:
         "\N{EN DASH}",
     ]
     assert wording.number(0.0037, [0.9, None]) == "0.004"
+    assert wording.number(-1e300) == "-1.00e+300"
     assert [wording.percent(x) for x in (0.5, 1, 0.9991, 0, 0.001)] == ["50%", "100%", "99.9%", "0%", "0.1%"]
     assert wording.env_steps(249_750_000) == "249.75 million env steps"
     assert [wording.duration(s) for s in (45, 700, 9000, 4_333_000)] == ["45 s", "12 min", "2.5 h", "1,204 h"]
     assert wording.interval(Estimate(0.5, None, None, 1)) == "0.500 (one value, no interval)"
+    assert wording.interval(Estimate(0.5, None, None, 1), alone="no interval") == "0.500 (no interval)"
+    assert wording.percentage(Estimate(0.5, 0.25, 1.0, 4)) == "50% [25%, 100%]"
+    assert wording.percentage(Estimate(0.5, None, None, 1)) == "50%"
+
+
+def test_moments_are_told_as_briefly_as_they_can_be() -> None:
+    noon = time.mktime((2026, 11, 22, 12, 0, 0, 0, 0, -1))
+    assert wording.clock(noon + 3600, noon) == "13:00"
+    assert wording.clock(noon + 86400, noon) == "Mon 12:00"
+    assert wording.clock(noon + 10 * 86400, noon) == "2 Dec 12:00"

@@ -9,11 +9,14 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from driven import driven, wait
 from program import TINY, Grownn, command, surroundings
 
 from grownn_hpo.driver.site import NVIDIA_DRIVER
+from grownn_hpo.report.incumbent_file import read_incumbent
 
 
 def rows(table: str) -> list[dict[str, str]]:
@@ -91,8 +94,9 @@ def test_from_incumbent_to_answer(grownn: Grownn, tiny: Path, tmp_path: Path, un
     assert [score["seed"] for score in told["scores"]] == [100, 101, 102]
     top = min((-float(r1["mean_return"]) - float(r2["mean_return"])) / 2 for r1, r2 in pairs(undisturbed))
     assert told["promise"]["mean_return"] == pytest.approx(-top)
-    again = grownn("evaluate", "best.yaml", "--seeds", "100-102", "--json")
+    again = grownn("evaluate", "results/tiny", "--seeds", "100-102", "--json")  # the same: its arm's incumbent
     assert json.loads(again.stdout) == told
+    rank_again(grownn, tmp_path, told)
     page = grownn("report", "results/tiny")
     assert page.returncode == 0, page.stderr
     assert "grown-3" in Path(tmp_path, page.stdout.strip()).read_text()
@@ -106,6 +110,41 @@ def test_from_incumbent_to_answer(grownn: Grownn, tiny: Path, tmp_path: Path, un
     assert grownn("table", "results/tiny").stdout == undisturbed
     assert grownn("extend", "results/tiny", "--trials", 15, "--workers", 2).returncode == 0
     assert set(undisturbed.splitlines()) < set(grownn("table", "results/tiny").stdout.splitlines())
+
+
+def rank_again(grownn: Grownn, tmp_path: Path, incumbent: dict[str, Any]) -> None:
+    """`evaluate --top`, killed in the middle and typed again; what is there already is not trained again."""
+    refused = grownn("evaluate", "best.yaml", "--top", 2)
+    assert (refused.returncode, "name the arm's folder" in refused.stderr) == (2, True)
+    words = ("evaluate", "results/tiny", "--top", 3, "--seeds", "100-102", "--workers", 1, "-o", "first.yaml")
+    evaluations = tmp_path / "results/tiny/grown-3/evaluations"
+    before = set(evaluations.rglob("result.json"))
+    assert len(before) == 9
+    with driven(tmp_path, *words) as interrupted:
+        wait(lambda: len(set(evaluations.rglob("result.json"))) > 9, 150, lambda: interrupted.said)
+        interrupted.kill()
+    done = grownn(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "only 2 configurations have completed rung 3: these are ranked" in done.stderr
+    assert set(evaluations.rglob("result.json")) > before
+    ranking = json.loads(done.stdout)
+    assert {c["search_rank"] for c in ranking["candidates"]} == {1, 2}
+    own = next(c for c in ranking["candidates"] if c["search_rank"] == 1)
+    assert {key: own[key] for key in incumbent} == incumbent
+    first = ranking["candidates"][0]
+    assert first["mean"]["value"] == max(c["mean"]["value"] for c in ranking["candidates"])
+
+    rows = list(csv.DictReader(io.StringIO(grownn(*words[:-2], "--format", "csv").stdout)))
+    assert [(int(row["config"]), int(row["seed"])) for row in rows] == [
+        (candidate["config"], seed) for candidate in ranking["candidates"] for seed in (100, 101, 102)
+    ]
+    # It was chosen by these seeds, which say no more how it does.
+    seen = grownn("evaluate", "first.yaml", "--seeds", "102-104")
+    assert seen.returncode == 2
+    assert "the search has tuned on [102]" in seen.stderr
+    winner = read_incumbent(tmp_path / "first.yaml")
+    assert winner.config == first["config"]
+    assert winner.promise.returns == tuple(score["mean_return"] for score in first["scores"])
 
 
 def pairs(table: str) -> list[list[dict[str, str]]]:

@@ -142,10 +142,15 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it until the study is complete.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="As JSON, to stdout.")] = False,
 ) -> None:
-    """Show where a study stands: rungs, running segments, failures, incumbent, time left."""
-    from grownn_hpo.cli import showing
+    """Show where a study stands: rungs, running segments, failures, incumbent, time left.
 
-    showing.status(path, watch, json_)
+    With --json, one list on stdout with an object for each arm; the keys and their meaning are those of
+    grownn_hpo.report.status.ArmStatus. With --watch, such a line, or one in words where there is no terminal, whenever
+    something has changed. Ctrl-C ends it, with exit code 0.
+    """
+    from grownn_hpo.cli import watching
+
+    watching.status(path, watch, json_)
 
 
 @app.command()
@@ -179,18 +184,40 @@ def export(
 
 @app.command()
 def evaluate(
-    incumbent: Annotated[Path, typer.Argument(metavar="INCUMBENT", help="A file that `grownn export` wrote.")],
+    incumbent: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INCUMBENT", help="A file that `grownn export` wrote, or an arm's folder: results/<study>/<arm>."
+        ),
+    ],
     seeds: Annotated[str, typer.Option(help="Fresh seeds: 100-109, or 100,103,107.")] = "100-109",
+    top: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=2, metavar="K", help="Rank the arm's K best configurations again by these seeds."),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", help="With --top: write the new first as an incumbent's file.", dir_okay=False),
+    ] = None,
     workers: Workers = None,
     cluster: Cluster = None,
     results: Results = Path("results"),
     json_: Annotated[bool, typer.Option("--json", help="The result as JSON, to stdout.")] = False,
+    form: Annotated[
+        Optional[Form],  # noqa: UP045
+        typer.Option("--format", help="The seeds' scores as a table, to stdout."),
+    ] = None,
 ) -> None:
-    """Retrain an incumbent on fresh seeds at full length, and say how it really does."""
+    """Retrain configurations on fresh seeds at full length, and say how they really do.
+
+    Typed again after a kill, it goes on where it stood.
+    """
     from grownn_hpo.cli import evaluating
     from grownn_hpo.cli.driving import site_of
 
-    evaluating.evaluate(incumbent, seeds, site_of(workers, cluster), results, json_)
+    evaluating.evaluate(
+        incumbent, seeds, site_of(workers, cluster), results, json_, None if form is None else form.value, top, output
+    )
 
 
 @app.command()

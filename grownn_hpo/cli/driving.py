@@ -13,7 +13,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from grownn_hpo.cli.live import Display, environments_told, status_line
+from grownn_hpo.cli.lines import environments_told, status_line
+from grownn_hpo.cli.live import Display
 from grownn_hpo.cli.wording import printable
 from grownn_hpo.driver.arms import OpenArm
 from grownn_hpo.driver.loop import drive
@@ -39,16 +40,24 @@ def site_of(workers: int | None, cluster: Path | None) -> Site:
 
 
 def drive_arms(
-    opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool = False, summary: bool = True
+    opened: Sequence[OpenArm],
+    site: Site,
+    path: Path,
+    take_over: bool = False,
+    summary: bool = True,
+    again: str | None = None,
 ) -> None:
-    """Drive the arms to their end, with a live view, and sum up; raises Stopped with what to type next."""
+    """Drive the arms to their end, with a live view, and sum up.
+
+    Raises Stopped with what to type next: `again`, or `grownn resume` of `path`.
+    """
     site.check([each.arm for each in opened], str(path), opened[0].folder.root.parent)
     cluster = f" --cluster {site.file}" if site.profile is not None else ""
     console = Console(stderr=True, highlight=False, markup=False)
     try:
         _drive(opened, site, path, take_over, summary, console)
     except Stopped as error:
-        raise Stopped(f"{error}\nGo on with: grownn resume {path}{cluster}") from None
+        raise Stopped(f"{error}\nGo on with: {again or f'grownn resume {path}{cluster}'}") from None
 
 
 def _drive(opened: Sequence[OpenArm], site: Site, path: Path, take_over: bool, summary: bool, console: Console) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.table import Table
 
-from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
 from grownn_hpo.report.mirror import Target, write_mirror
 from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
-from grownn_hpo.report.status import ArmStatus, read_status
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
@@ -45,43 +39,29 @@ def one_arm(path: Path) -> ArmFolder:
     return folders[0]
 
 
-def status(path: Path, watch: bool, as_json: bool) -> None:
-    """Show where the arms at `path` stand, once or until all are complete."""
-    folders = arms_at(path)
-
-    def read() -> list[ArmStatus]:
-        return [read_status(folder) for folder in folders]
-
-    statuses = read()
-    if as_json:
-        while True:
-            print(json.dumps([asdict(each) for each in statuses]), flush=True)
-            if not watch or all(each.complete for each in statuses):
-                return
-            time.sleep(REFRESH_SECONDS)
-            statuses = read()
-    console = Console(stderr=True, highlight=False, markup=False)
-    if watch:
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            while not all(each.complete for each in statuses):
-                live.update(Group(*map(status_view, statuses)), refresh=True)
-                time.sleep(REFRESH_SECONDS)
-                statuses = read()
-    console.print(Group(*map(status_view, statuses)))
-
-
 def export(path: Path, output: Path | None) -> None:
     """Write the incumbent of the arm at `path`."""
     text = export_incumbent(one_arm(path))
     if output is None:
         sys.stdout.write(text)
         return
+    check_target(output)
+    write_target(output, text)
+    print(f"next: grownn evaluate {output}", file=sys.stderr)
+
+
+def check_target(output: Path) -> None:
+    """InputError where `--output` names no file that could be written."""
     if not output.parent.is_dir():
         raise InputError(f"--output {output}: there is no folder {output.parent}")
     if output.exists() and not output.is_file():  # /dev/null, for whoever may replace it
         raise InputError(f"--output {output}: is no file that could be replaced; leave -o out to write to stdout")
+
+
+def write_target(output: Path, text: str) -> None:
+    """Write what `--output` was given for, and say so."""
     write_file(output, text.encode())
-    print(f"wrote {output}; next: grownn evaluate {output}", file=sys.stderr)
+    print(f"wrote {output}", file=sys.stderr)
 
 
 def report(paths: Sequence[Path], output: Path | None) -> None:
@@ -90,8 +70,11 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     records = [read_record(folder) for folder in folders]
     labels = labelled(records)
     leaders = {label: incumbent_of(record) for label, record in labels.items()}
-    found = zip(labels, map(read_evaluations, folders), strict=True)
-    evaluations = {label: known[-1] for label, known in found if known}
+    evaluations = {}
+    for (label, leader), folder in zip(leaders.items(), folders, strict=True):
+        own = [each for each in read_evaluations(folder) if leader is not None and each.config == leader.config]
+        if own:  # the page speaks of the incumbent; others were evaluated by --top, or led before
+            evaluations[label] = own[-1]
     target = output if output is not None else paths[0] / "report"
     if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")

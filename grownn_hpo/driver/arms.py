@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from grownn_hpo.store.commit import make_folder
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.ledger import read_ledger
 from grownn_hpo.store.paths import TEMPORARY, ArmFolder, arm_folders
-from grownn_hpo.store.terms import arm_sha256
+from grownn_hpo.store.terms import arm_sha256, terms_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +144,36 @@ def open_path(path: Path, accept_environment: bool = False) -> tuple[OpenArm, ..
     return tuple(OpenArm(_recorded(folder), folder, accept_environment) for folder in folders)
 
 
-def open_evaluation(incumbent: Incumbent, seeds: Sequence[int], results: Path) -> OpenArm:
-    """An incumbent's final evaluation: an arm of its own, whose one bracket holds the incumbent alone.
+def open_evaluations(incumbents: Sequence[Incumbent], seeds: Sequence[int], searched: ArmFolder) -> tuple[OpenArm, ...]:
+    """The final evaluations of configurations of one arm, whose folder is `searched`: each an arm of its own, whose
+    one bracket holds that configuration alone.
 
-    So it is driven, killed and resumed like any other. Raises InputError for a seed that the search has seen.
+    So they are driven, killed and resumed like any other, and one that is there already goes on where it stands. All
+    are checked before any is created. Raises InputError for a seed by which one of them was chosen.
     """
+    for incumbent in incumbents:
+        if seen := sorted(incumbent.seen.intersection(seeds)):
+            first = max(*incumbent.seen, *seeds) + 1
+            raise InputError(
+                f"--seeds: the search has tuned on {seen}; a final evaluation needs seeds that it never saw, for"
+                f" example --seeds {first}-{first + len(seeds) - 1}"
+            )
+    results = searched.root.parent.parent
+    _refuse_place(searched.root.parent)
+    searched.refuse_links()
+    _refuse_unwritable(results)
+    return tuple(_open_evaluation(incumbent, tuple(seeds), searched) for incumbent in incumbents)
+
+
+def _open_evaluation(incumbent: Incumbent, seeds: tuple[int, ...], searched: ArmFolder) -> OpenArm:
     arm = incumbent.arm
-    if seen := sorted(set(seeds) & set(arm.seeds)):
-        raise InputError(f"--seeds: the search has tuned on {seen}; a final evaluation needs seeds that it never saw")
     rungs = tuple(rung.model_copy(update={"configurations": 1}) for rung in arm.rungs)
     search = arm.search.model_copy(update={"trials": len(rungs), "lookahead": 1})
-    derived = arm.model_copy(update={"seeds": tuple(seeds), "rungs": rungs, "search": search})
-    identity = hashlib.sha256(f"{derived.model_dump_json()}{json.dumps(incumbent.configuration)}".encode()).hexdigest()
-    searched = ArmFolder(results / arm.study / arm.name)
-    _refuse_place(results / arm.study)
-    searched.refuse_links()
+    derived = arm.model_copy(update={"seeds": seeds, "rungs": rungs, "search": search})
+    # Whatever else the arm's record says, equal terms and seeds give the same results.
+    identity = hashlib.sha256(f"{terms_sha256(derived, incumbent.configuration)} {seeds}".encode()).hexdigest()
     folder = ArmFolder(searched.evaluations / f"c{incumbent.config:04d}-{identity[:8]}")
     if not folder.study_file.exists():
-        _refuse_unwritable(results)
         make_folder(folder.root, private=True)
         _write_incumbent(folder, derived, incumbent)
         create_arm(folder, derived, environment())

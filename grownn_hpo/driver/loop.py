@@ -86,8 +86,8 @@ def _drive(runs: Sequence[ArmRun], dispatcher: Dispatcher, tell: Tell, stop: thr
                         in_flight[run.key(segment)] = (run, segment)
                         dispatcher.submit(run.job(segment))
                 bracket = now.suggest
-                if bracket is not None and (run.arm.name, bracket) not in asked:
-                    asked[run.arm.name, bracket] = (run, thinker.submit(_suggest, run.basis(bracket)))
+                if bracket is not None and (run.name, bracket) not in asked:
+                    asked[run.name, bracket] = (run, thinker.submit(_suggest, run.basis(bracket)))
             if ended_at is not None:
                 pace.turnarounds.append(time.perf_counter() - ended_at)
             for run in runs:
@@ -129,4 +129,4 @@ def _suggest(basis: Basis) -> Suggestion:
 
 
 def _line(run: ArmRun, runs: Sequence[ArmRun], line: str) -> str:
-    return line if len(runs) == 1 else f"{run.arm.name} {line}"
+    return line if len(runs) == 1 else f"{run.name} {line}"

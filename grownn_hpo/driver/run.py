@@ -62,6 +62,7 @@ class ArmRun:
         self, opened: OpenArm, take_over: bool = False, job_is_there: JobIsThere | None = job_is_there
     ) -> None:
         self.arm, self.folder = opened.arm, opened.folder
+        self.name = opened.folder.root.absolute().name  # not the arm's, which all evaluations of one arm bear
         self.accept_environment = opened.accept_environment
         self.ladder = Ladder.of(opened.arm)
         self._lease = Lease(opened.folder.lease_file, take_over, job_is_there)
@@ -160,7 +161,9 @@ class ArmRun:
 
     def late_disagreements(self) -> list[str]:
         """How attempts that came late differ from those that count, a line each, and each of them once."""
-        return late_disagreements(self.folder, self.ledger, self._terms, self._compared)
+        lines = late_disagreements(self.folder, self.ledger, self._terms, self._compared)
+        self.ledger.disagreements += [line for line in lines if line not in self.ledger.disagreements]
+        return lines
 
     def job(self, segment: Segment) -> Job:
         """What a worker is given to compute `segment`."""
@@ -222,7 +225,7 @@ class ArmRun:
         return statistics.median(rates) * (next(end for end in ends if end > reached) - reached)
 
     def key(self, segment: Segment) -> str:
-        return f"{self.arm.name}/{segment}"
+        return f"{self.name}/{segment}"
 
     def settle(self, segment: Segment, ending: Ending) -> str:
         """Take in how an attempt at `segment` ended; returns a line that tells it. `record` makes it durable."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeGuard
 
 from pydantic import JsonValue, ValidationError
 
 from grownn_hpo.errors import Fault, GrowNNError, InputError
 from grownn_hpo.report.evaluation import Promise
+from grownn_hpo.report.incumbent import Standing, leaderboard, standings
+from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.search.ladder import incumbent
 from grownn_hpo.search.space import from_plain, read_space
 from grownn_hpo.spec import Arm, PPOSettings, document
@@ -20,7 +24,7 @@ from grownn_hpo.spec.values import LARGEST
 from grownn_hpo.store.arm import Configuration, read_environment
 from grownn_hpo.store.known import read_known
 from grownn_hpo.store.paths import ArmFolder
-from grownn_hpo.trial import Segment
+from grownn_hpo.trial import Segment, Trial
 
 FORMAT = 1
 KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", "environment", "study")
@@ -28,7 +32,7 @@ KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", 
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """A configuration of an arm, and what the search saw of it at `rung`."""
+    """A configuration of an arm, the highest rung that the search trained it on, and what was promised of it."""
 
     arm: Arm
     config: int
@@ -36,43 +40,84 @@ class Incumbent:
     configuration: Configuration
     promise: Promise
 
+    @property
+    def seen(self) -> frozenset[int]:
+        """The seeds by which it was chosen: a final evaluation needs others."""
+        return frozenset((*self.arm.seeds, *self.promise.seeds))
 
-def export_incumbent(folder: ArmFolder) -> str:
-    """The arm's incumbent as YAML; GrowNNError while no trial has completed, or a result of its lineage is damaged."""
+
+def leading(folder: ArmFolder, count: int) -> tuple[Incumbent, ...]:
+    """The arm's `count` best configurations, best first, or as many as have completed the highest rung that any has.
+
+    GrowNNError while no trial has completed.
+    """
+    known = read_known(folder)
+    board = leaderboard(ArmRecord(known.arm, results=tuple(known.ledger.results.values())))
+    if not board:
+        raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent")
+    return tuple(
+        Incumbent(
+            known.arm,
+            standing.trial.config,
+            standing.trial.rung,
+            known.configurations[standing.trial.config],
+            _promise_of(known.arm, standing),
+        )
+        for standing in board[:count]
+    )
+
+
+def _promise_of(arm: Arm, standing: Standing) -> Promise:
+    steps = arm.env_steps_before(standing.trial.rung + 1)
+    returns = standing.returns
+    return Promise(fmean(returns), standing.success_rate, arm.seeds, returns, steps)
+
+
+def export_incumbent(folder: ArmFolder, config: int | None = None, promise: Promise | None = None) -> str:
+    """The arm's incumbent as YAML, or its configuration number `config`, at the highest rung that any has completed.
+
+    `promise` stands in for the search's own, where the configuration was chosen by other seeds. GrowNNError while no
+    trial has completed, or where a result of its lineage is damaged.
+    """
     known = read_known(folder)
     arm, ledger = known.arm, known.ledger
+    done = standings(ArmRecord(arm, results=tuple(ledger.results.values())))
     trial = incumbent(known.outcomes)
     if trial is None:
         raise GrowNNError(f"{folder.root}: no trial has completed yet, so there is no incumbent to export")
+    if config is not None:
+        trial = Trial(config, trial.rung)
+        if trial not in done:
+            raise GrowNNError(f"{folder.root}: configuration {config} has not completed rung {trial.rung}")
     lineage = [Segment(trial.config, rung, seed) for seed in arm.seeds for rung in range(1, trial.rung + 1)]
     if lost := [str(segment) for segment in lineage if segment not in ledger.entries]:
         raise InputError(
             f"{folder.root}: of the incumbent, configuration {trial.config}, the results of {', '.join(lost)} are"
             f" damaged or gone; to have them computed again: grownn resume {folder.root}"
         )
-    results = [ledger.entries[Segment(trial.config, trial.rung, seed)].result for seed in arm.seeds]
-    returns = [result.mean_return for result in results if result.mean_return is not None]
-    rates = [result.success_rate for result in results if result.success_rate is not None]
     checkpoints: list[JsonValue] = [
         {"seed": each.seed, "rung": each.rung, "sha256": ledger.entries[each].result.checkpoint_sha256}
         for each in lineage
     ]
+    promised = promise or _promise_of(arm, done[trial])
     content: dict[str, JsonValue] = {
         "format": FORMAT,
         "config": trial.config,
         "rung": trial.rung,
         "configuration": known.configurations[trial.config],
         "promised": {
-            "mean_return": fmean(returns),
-            "success_rate": fmean(rates) if rates else None,
-            "seeds": list(arm.seeds),
-            "env_steps": results[0].env_steps,
+            "mean_return": promised.mean_return,
+            "success_rate": promised.success_rate,
+            "seeds": list(promised.seeds),
+            "returns": list(promised.returns),
+            "env_steps": promised.env_steps,
         },
         "checkpoints": checkpoints,
         "environment": read_environment(folder),
         "study": document.parse(arm_document(arm), str(folder.study_file)),
     }
-    head = f"# The incumbent of {arm.study}/{arm.name}. To train it on fresh seeds: grownn evaluate THIS_FILE\n"
+    what = "The incumbent" if config is None else f"Configuration {config}"
+    head = f"# {what} of {arm.study}/{arm.name}. To train it on fresh seeds: grownn evaluate THIS_FILE\n"
     return head + document.render(content)
 
 
@@ -123,8 +168,34 @@ def _refuse_foreign(configuration: Configuration, arm: Arm, file: str) -> None:
 def _promise(promised: JsonValue, arm: Arm, file: str) -> Promise:
     values = promised if isinstance(promised, dict) else {}
     mean, rate = values.get("mean_return"), values.get("success_rate")
-    if not isinstance(mean, (int, float)) or isinstance(mean, bool):
+    if not _is_number(mean):
         raise InputError(Fault(file, "promised.mean_return", mean, "must be a number"))
-    if rate is not None and (not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate <= 1):
+    if rate is not None and (not _is_number(rate) or not 0 <= rate <= 1):
         raise InputError(Fault(file, "promised.success_rate", rate, "must be a number from 0 to 1, or null"))
-    return Promise(float(mean), None if rate is None else float(rate), arm.seeds)
+    seeds = _listed(values.get("seeds", list(arm.seeds)))
+    if not seeds or not all(type(seed) is int and 0 <= seed <= LARGEST for seed in seeds):
+        raise InputError(Fault(file, "promised.seeds", values.get("seeds"), "must list seeds, whole numbers from 0"))
+    if len(set(map(str, seeds))) != len(seeds):
+        raise InputError(Fault(file, "promised.seeds", values.get("seeds"), "a seed may stand here only once"))
+    told = _listed(values.get("returns", []))  # exports of earlier versions have none
+    returns = () if told is None else tuple(float(value) for value in told if _is_number(value))
+    average = sum(value / len(returns) for value in returns)  # no sum that could overflow
+    kept = told == [] or (told is not None and len(told) == len(seeds) == len(returns))
+    if not kept or (returns and not math.isclose(average, mean, rel_tol=1e-9, abs_tol=1e-9)):
+        rule = "must list each seed's return, and promised.mean_return must be their mean"
+        raise InputError(Fault(file, "promised.returns", values.get("returns"), rule))
+    ends = [arm.env_steps_before(rung + 1) for rung in range(1, len(arm.rungs) + 1)]
+    steps = values.get("env_steps")
+    if steps is not None and (type(steps) is not int or steps not in ends):
+        rule = f"must be what an agent has trained at the end of a rung: {', '.join(map(str, ends))}"
+        raise InputError(Fault(file, "promised.env_steps", steps, rule))
+    numbers = tuple(seed for seed in seeds if type(seed) is int)
+    return Promise(float(mean), None if rate is None else float(rate), numbers, returns, steps)
+
+
+def _listed(value: JsonValue) -> list[JsonValue] | None:
+    return value if isinstance(value, list) else None
+
+
+def _is_number(value: JsonValue) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -107,3 +107,38 @@ def bootstrap_band(
         rng=np.random.default_rng(seed),
     ).confidence_interval
     return Band(value, cast(Floats, interval.low), cast(Floats, interval.high))
+
+
+def median(x: ArrayLike, axis: int = -1) -> Floats:
+    """The median, as a `Statistic`."""
+    return cast(Floats, np.median(np.asarray(x, dtype=np.float64), axis=axis))
+
+
+def difference_interval(
+    x: Sequence[float],
+    y: Sequence[float],
+    statistic: Statistic = mean,
+    confidence: float = 0.95,
+    *,
+    seed: int = 0,
+    resamples: int = 9999,
+) -> Estimate:
+    """The statistic of `x` minus that of `y` with its stratified percentile bootstrap interval; same input, same bits.
+
+    Stratified: a resample draws from `x` as many as `x` has, and from `y` as many as `y` has, each on its own. Where
+    either is a single value there is no interval. Raises ValueError as `bootstrap_interval` does.
+    """
+    strata = [np.asarray(values, dtype=np.float64) for values in (x, y)]
+    for values in strata:
+        if not values.size:
+            raise ValueError("0 values: a statistic needs at least one; leave out what has none")
+        if not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)][0]
+            raise ValueError(f"{bad}: values must be finite; leave out the segments that diverged, and say how many")
+    value, n = float(statistic(strata[0]) - statistic(strata[1])), len(x) + len(y)
+    if min(len(x), len(y)) < 2:
+        return Estimate(value, None, None, n)
+    generator = np.random.default_rng(seed)
+    drawn = [statistic(generator.choice(values, (resamples, values.size))) for values in strata]
+    low, high = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high), n)

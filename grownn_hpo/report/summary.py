@@ -113,20 +113,24 @@ def hyperparameters(records: Mapping[str, ArmRecord], incumbents: Mapping[str, T
 def final_evaluations(evaluations: Mapping[str, FinalEvaluation]) -> Table:
     """The final evaluations side by side, beside what the search promised and what random actions get."""
     finals = list(evaluations.values())
-    all_means = [f.mean for f in finals]
+    all_means = [f.mean.value if f.mean else None for f in finals]
     spoken: list[tuple[str, list[str]]] = [
         ("fresh seeds", [f"{len(f.scores) - len(f.failed)} of {len(f.scores)} finished" for f in finals]),
         ("return, IQM [95% interval]", [wording.interval(f.iqm) if f.iqm else number(None) for f in finals]),
-        ("return, mean", [number(f.mean, all_means) for f in finals]),
-        ("return, median", [number(f.median, all_means) for f in finals]),
-        ("success rate", [percent(f.success_rate.value if f.success_rate else None) for f in finals]),
+        ("return, mean [95% interval]", [wording.interval(f.mean) if f.mean else number(None) for f in finals]),
+        ("return, median [95% interval]", [wording.interval(f.median) if f.median else number(None) for f in finals]),
+        ("success rate", [wording.percentage(f.success_rate) if f.success_rate else number(None) for f in finals]),
         ("promised by the search", [number(f.promise.mean_return, all_means) for f in finals]),
-        ("tuning gap (promised minus got)", [number(f.tuning_gap, all_means) for f in finals]),
+        ("tuning gap (promised minus got)", [_gap(f) for f in finals]),
         ("random policy, return", [number(f.random.mean_return if f.random else None, all_means) for f in finals]),
         ("random policy, success rate", [percent(f.random.success_rate if f.random else None) for f in finals]),
     ]
     rows = tuple((name, *values) for name, values in spoken if any(value != number(None) for value in values))
     return Table(("", *(f"{label}, configuration {f.config}" for label, f in evaluations.items())), rows)
+
+
+def _gap(final: FinalEvaluation) -> str:
+    return number(None) if final.tuning_gap is None else wording.interval(final.tuning_gap, alone="no interval")
 
 
 def board(record: ArmRecord, longest: int = 10) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable
 
 from grownn_hpo.report.statistics import Estimate
@@ -20,7 +21,7 @@ def number(x: float | None, beside: Iterable[float | None] = ()) -> str:
     largest = max(abs(y) for y in (x, *beside) if y is not None and math.isfinite(y))
     if largest == 0:
         return "0"
-    if largest < 1e-4:
+    if not 1e-4 <= largest < 1e12:
         return f"{x:.2e}"
     return f"{x:,.{max(0, 2 - math.floor(math.log10(largest)))}f}"
 
@@ -56,9 +57,24 @@ def duration(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
-def interval(estimate: Estimate) -> str:
-    """`0.87 [0.81, 0.92]`; a single value says that it has no interval."""
+def clock(at: float, now: float) -> str:
+    """A moment in seconds since 1970, by the local clock: `14:20`, `Tue 14:20`, or `3 Dec 14:20` further away."""
+    then, today = time.localtime(at), time.localtime(now)
+    if then[:3] == today[:3]:
+        return time.strftime("%H:%M", then)
+    return time.strftime("%a %H:%M" if abs(at - now) < 6 * 86400 else "%-d %b %H:%M", then)
+
+
+def interval(estimate: Estimate, alone: str = "one value, no interval") -> str:
+    """`0.87 [0.81, 0.92]`; a value without an interval says so, with the word `alone`."""
     if estimate.low is None or estimate.high is None:
-        return f"{number(estimate.value)} (one value, no interval)"
+        return f"{number(estimate.value)} ({alone})"
     ends = (estimate.low, estimate.high, estimate.value)
     return f"{number(estimate.value, ends)} [{number(estimate.low, ends)}, {number(estimate.high, ends)}]"
+
+
+def percentage(estimate: Estimate) -> str:
+    """`87% [81%, 92%]`, of fractions; a value without an interval stands alone."""
+    if estimate.low is None or estimate.high is None:
+        return percent(estimate.value)
+    return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"

@@ -43,11 +43,16 @@ CREATE TABLE IF NOT EXISTS segments (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One segment's result, which attempt committed it, and the seconds that attempt took."""
+    """One segment's result, which attempt committed it, and the seconds that attempt took.
+
+    `env_steps` are those that this attempt trained, fewer than the segment's where it began at a boundary; None where
+    that was not kept. The database does not hold them.
+    """
 
     result: SegmentResult
     attempt: str
     seconds: float
+    env_steps: int | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -141,8 +146,10 @@ def late_disagreements(folder: ArmFolder, ledger: Ledger, terms: Mapping[int, st
 
 def entry_of(committed: Committed) -> Entry:
     """The ledger's entry for a commit."""
-    measured = committed.commit.measured
-    return Entry(committed.commit.result, committed.folder.name, measured.seconds if measured else 0.0)
+    result, measured = committed.commit.result, committed.commit.measured
+    if measured is None:
+        return Entry(result, committed.folder.name, 0.0)
+    return Entry(result, committed.folder.name, measured.seconds, measured.env_steps)
 
 
 def disagreements(counted: Committed, all_of_them: Iterable[Committed]) -> list[str]:

@@ -62,3 +62,16 @@ def interval(estimate: Estimate) -> str:
         return f"{number(estimate.value)} (one value, no interval)"
     ends = (estimate.low, estimate.high, estimate.value)
     return f"{number(estimate.value, ends)} [{number(estimate.low, ends)}, {number(estimate.high, ends)}]"
+
+
+def signed(difference: Estimate) -> str:
+    """`+0.26 [+0.10, +0.41]`: an interval of a difference, every number with its sign."""
+    if difference.low is None or difference.high is None:
+        return f"{_with_sign(difference.value, ())} (one value, no interval)"
+    ends = (difference.low, difference.high, difference.value)
+    value, low, high = (_with_sign(x, ends) for x in (difference.value, difference.low, difference.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _with_sign(x: float, beside: Iterable[float]) -> str:
+    return number(x, beside) if x <= 0 else f"+{number(x, beside)}"

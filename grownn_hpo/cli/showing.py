@@ -17,7 +17,13 @@ from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
-from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
+from grownn_hpo.report.read import (
+    incumbent_of,
+    read_evaluations,
+    read_fresh_runs,
+    read_record,
+    spent_segments,
+)
 from grownn_hpo.report.status import ArmStatus, read_status
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
@@ -89,12 +95,14 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     records = [read_record(folder) for folder in folders]
     labels = labelled(records)
     leaders = {label: incumbent_of(record) for label, record in labels.items()}
-    found = zip(labels, map(read_evaluations, folders), strict=True)
-    evaluations = {label: known[-1] for label, known in found if known}
+    by_label = dict(zip(labels, folders, strict=True))
+    evaluations = {label: known[-1] for label, folder in by_label.items() if (known := read_evaluations(folder))}
+    runs = {label: read_fresh_runs(by_label[label], evaluation) for label, evaluation in evaluations.items()}
+    fresh = {label: record for label, record in runs.items() if record is not None}
     target = output if output is not None else paths[0] / "report"
     if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")
-    page = write_report(records, leaders, target, evaluations)
+    page = write_report(records, leaders, target, evaluations, fresh)
     print(page)
 
 

@@ -60,7 +60,6 @@ def style() -> AbstractContextManager[None]:
             "xtick.major.width": 0.6,
             "ytick.major.width": 0.6,
             "lines.linewidth": 1.5,
-            "axes.titleweight": "bold",
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -78,7 +77,7 @@ def style() -> AbstractContextManager[None]:
 
 
 def drawn(records: Mapping[str, ArmRecord], among: Sequence[str] = ()) -> Iterator[Drawn]:
-    """Each arm with its colour and stroke: the same in every figure that is told the same arms `among` which they are."""
+    """Each arm with its colour and stroke: the same in every figure that is told of the same arms."""
     pens = itertools.cycle(itertools.product(STROKES, COLOURS))
     for label, (stroke, colour) in zip(among or records, pens, strict=False):
         if label in records:

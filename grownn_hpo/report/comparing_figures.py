@@ -22,7 +22,7 @@ TAUS = 201
 
 
 def performance_profiles(question: Question, inches: float = WIDE, *, among: Sequence[str] = ()) -> Figure:
-    """Of each contender's runs, the share that reaches more than a return, for every return; 95% bootstrap intervals."""
+    """Of each contender's runs, the share that ends above a return, for every return; 95% bootstrap intervals."""
     figure, (axis,) = canvas.panels(inches, 1, height=2.2)
     scores = [value for contender in question.contenders for value in contender.scores]
     low, high = min(scores), max(scores)

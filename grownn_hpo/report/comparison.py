@@ -16,8 +16,8 @@ from grownn_hpo.report.incumbent import standings
 from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.report.statistics import (
     Estimate,
-    bootstrap_interval,
     difference,
+    interquartile_mean,
     least_p,
     mann_whitney_p,
     probability_of_improvement,
@@ -28,7 +28,7 @@ SIGNIFICANT = 0.05
 
 
 class Basis(Enum):
-    """Which runs the scores are of: `FRESH` are seeds that no search has seen, `SEARCH` those that chose the leaders."""
+    """Which runs the scores are of: `FRESH` seeds are those that no search has seen, `SEARCH` those that chose."""
 
     FRESH = "fresh seeds"
     SEARCH = "the search's own seeds"
@@ -173,7 +173,7 @@ def decisive_pair(question: Question) -> Pair | None:
 
 def score(contender: Contender) -> float:
     """The interquartile mean of the contender's runs."""
-    return bootstrap_interval(contender.scores, resamples=1).value
+    return float(interquartile_mean(contender.scores))
 
 
 def across_questions(found: tuple[Question, ...]) -> tuple[tuple[str, str, int, Estimate], ...]:

@@ -112,7 +112,7 @@ def _compared(given: Given, question: Question, suffix: str) -> Iterator[Item]:
         yield Item(
             f"improvement{suffix}",
             "Probability of improvement",
-            "How likely a run of one arm's incumbent returns more than a run of the other's (Mann and Whitney's U; a tie"
+            "How likely a run of one arm's incumbent returns more than one of the other's (Mann and Whitney's U; a tie"
             " counts half), with 95% bootstrap intervals. From a few runs these intervals are too narrow: the"
             " test's p beside them holds for any number.",
             lambda inches: comparing_figures.improvement(pairs, (), inches),
@@ -151,7 +151,7 @@ def _searched(given: Given) -> Iterator[Item]:
         "Which hyperparameters mattered",
         "fANOVA (Hutter et al. 2014): a random forest learns from the configurations which mean return they reached;"
         " shown is the share of its variance over the whole search space that each hyperparameter explains alone, and"
-        " what only several explain together. Lines: the middle half of its 100 trees. R2: how well it foretells"
+        " what only several explain together. Lines: what eight of ten of its 100 trees say. R²: how well it foretells"
         " configurations that a tree was not shown (out-of-bag); 1 is perfect, 0 is no better than their mean.",
         (lambda inches: search_figures.importances(begun, weighed, inches, among=among)) if telling else None,
         notes=(*(line for label, found in weighed.items() for line in _importance_notes(label, found)), *idle),
@@ -222,7 +222,7 @@ def _importance_notes(label: str, found: tuple[Importance, ...]) -> Iterator[str
         if each.shares is None:
             yield f"{label}, rung {each.rung}: {each.why}."
         elif each.fit is not None and each.fit < FAIR_FIT:
-            yield f"{label}, rung {each.rung}: R2 is only {each.fit:.2f}; take its shares as a hint at most."
+            yield f"{label}, rung {each.rung}: R² is only {each.fit:.2f}; take its shares as a hint at most."
         elif each.rung > 1:
             yield (
                 f"{label}, rung {each.rung}: of {wording.count(each.configurations, 'configuration')} that were"

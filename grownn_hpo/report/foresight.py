@@ -18,7 +18,7 @@ from grownn_hpo.trial import Trial
 class Foresight:
     """Of the `C` configurations that completed the last of `R` rungs, their ranks at every rung.
 
-    `ranks`: shape (R, C), 1 is the best; `correlations`: of each lower rung with the last, None where there are too few.
+    `ranks`: shape (R, C), 1 is the best; `correlations`: of each lower rung with the last, None where it has none.
     """
 
     configurations: tuple[int, ...]

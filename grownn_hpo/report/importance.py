@@ -23,15 +23,15 @@ from grownn_hpo.report.record import ArmRecord
 FEWEST = 12
 """With fewer configurations a forest has nothing to hold out."""
 TREES = 100
-FAIR_FIT = 0.3
-"""Below this R2 the page calls the forest a weak guide."""
+LEAST_FIT, FAIR_FIT = 0.1, 0.3
+"""Below the one R2 the forest has no say, below the other it is called a weak guide."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Of one hyperparameter, the mean share of variance over trees, and the middle half of the trees' shares."""
+    """Of one hyperparameter, the mean share of variance over trees, and between what eight of ten trees lie."""
 
     name: str
     value: float
@@ -44,7 +44,8 @@ class Importance:
     """What a forest says of the configurations that completed `rung`.
 
     `fit` is its out-of-bag R2: 1 is perfect, and at 0 or below it foretells a configuration that it was not shown no
-    better than their mean does. `shares` are the largest first; None where the forest has no say, and then `why`.
+    better than their mean does. `shares` are the largest first, None where the forest has no say: `why` then tells. `together` is what
+    hyperparameters explain only together.
     """
 
     rung: int
@@ -78,13 +79,12 @@ def importance(record: ArmRecord, rung: int = 1) -> Importance:
     x = placed(axes, tried)
     forest = _grow(x, returns)
     fit = float(forest.oob_score_)
-    if fit <= 0:
-        return silent(
-            f"the forest foretells what it was not shown no better than the mean does (out-of-bag R2 {fit:.2f})", fit
-        )
+    if fit < LEAST_FIT:
+        why = "the forest foretells configurations that it was not shown hardly better than their mean does"
+        return silent(f"{why} (out-of-bag R² {fit:.2f}), so it cannot tell what mattered", fit)
     per_tree = [shares_of_tree(tree.tree_, axes) for tree in forest.estimators_]
     shares = np.array([found for found in per_tree if found is not None])
-    low, high = np.percentile(shares, [25, 75], axis=0)
+    low, high = np.percentile(shares, [10, 90], axis=0)
     mean = shares.mean(axis=0)
     ordered = sorted(
         (Share(axis.name, *map(float, each)) for axis, *each in zip(axes, mean, low, high, strict=True)),

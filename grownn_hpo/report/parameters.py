@@ -15,8 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from grownn_hpo.report.wording import number
-
 INACTIVE = -1.0
 """Where a hyperparameter stands in configurations that do not use it."""
 
@@ -41,7 +39,7 @@ class Axis:
         return (at - low) / (high - low)
 
     def mass_below(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The share of the hyperparameter's values, all of its range or its choices alike, that stand below `places`."""
+        """The share of the hyperparameter's values, all of its range or choices alike, that stand below `places`."""
         if not self.choices:
             return np.clip(places, 0, 1)
         return np.round(np.clip(places, 0, 1) * len(self.choices)) / len(self.choices)
@@ -49,7 +47,7 @@ class Axis:
     def ticks(self) -> list[tuple[float, str]]:
         """Places to name, and their names: a range's ends, or every choice (of many, the first and the last)."""
         if not self.choices:
-            return [(0.0, number(self.low)), (1.0, number(self.high))]
+            return [(0.0, f"{self.low:g}"), (1.0, f"{self.high:g}")]
         shown = self.choices if len(self.choices) <= 8 else (self.choices[0], self.choices[-1])
         return [(self.place(choice), str(choice)) for choice in shown]
 

@@ -71,6 +71,17 @@ def _committed_curve(attempt: Path, commit: Commit | None) -> tuple[CurvePoint, 
     return read_curve(attempt) if whole else ()
 
 
+def read_fresh_runs(folder: ArmFolder, evaluation: FinalEvaluation) -> ArmRecord | None:
+    """The runs that a final evaluation of the arm is of, curves and all; None where they are gone or damaged."""
+    for path in sorted(folder.evaluations.glob(f"*/{EVALUATION}")):
+        try:
+            if _evaluation(path) == evaluation:
+                return read_record(ArmFolder(path.parent))
+        except (ValueError, KeyError, TypeError, InputError):
+            continue
+    return None
+
+
 def incumbent_of(record: ArmRecord) -> Trial | None:
     """The arm's incumbent, None while no trial has completed."""
     return incumbent(outcomes(record))
@@ -100,7 +111,11 @@ def read_evaluations(folder: ArmFolder) -> tuple[FinalEvaluation, ...]:
     files = sorted(folder.evaluations.glob(f"*/{EVALUATION}"), key=lambda path: path.lstat().st_mtime)
     for path in files:
         try:
-            found.append(FinalEvaluation.from_json(from_json(unseal(read_if_there(path)), allow_inf_nan=False)))
+            found.append(_evaluation(path))
         except (ValueError, KeyError, TypeError, InputError):
             continue
     return tuple(found)
+
+
+def _evaluation(path: Path) -> FinalEvaluation:
+    return FinalEvaluation.from_json(from_json(unseal(read_if_there(path)), allow_inf_nan=False))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -25,8 +24,8 @@ from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.report.wording import number
 from grownn_hpo.trial import Trial
 
-RANKED = mpl.colormaps["viridis_r"].resampled(256)  # dark is the best; its pale end is left out
-PALEST = 0.12
+FAINTEST = 0.15
+"""The opacity of the worst of a ranking; the best is opaque. It reads the same on white and on black."""
 
 
 def rung_ranks(
@@ -48,9 +47,11 @@ def rung_ranks(
         rungs = np.arange(1, len(ranking.ranks) + 1)
         most = len(ranking.configurations)
         for config, ranks in zip(ranking.configurations, ranking.ranks.T, strict=True):
-            leads = leader is not None and leader.config == config
-            colour = INK if leads else RANKED(1 - (1 - PALEST) * (ranks[-1] - 1) / max(1, most - 1))
-            axis.plot(rungs, ranks, "-o", color=colour, lw=1.6 if leads else 0.9, ms=3.5 if leads else 2.5, zorder=2)
+            if leader is not None and leader.config == config:
+                axis.plot(rungs, ranks, "-o", color=INK, lw=1.6, ms=3.5, zorder=3)
+            else:
+                opacity = _opacity(ranks[-1] - 1, most)
+                axis.plot(rungs, ranks, "-o", color=drawn.colour, alpha=opacity, lw=1, ms=2.5, zorder=2)
         axis.set_ylim(most + 0.5, 0.5)
         axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         axis.set_ylabel("rank (1 is best)")
@@ -62,7 +63,7 @@ def rung_ranks(
     canvas.legend(
         figure,
         [
-            Line2D([], [], color=RANKED(0.99), marker="o", ms=3, lw=1, label="dark: best at the last rung"),
+            Line2D([], [], color=INK, marker="o", ms=3, lw=1, alpha=0.4, label="strong: best at the last rung"),
             Line2D([], [], color=INK, marker="o", ms=3.5, lw=1.6, label="the incumbent"),
         ],
         "\N{GREEK SMALL LETTER RHO}: Spearman's correlation with the last rung's ranks, 95% interval.",
@@ -77,9 +78,9 @@ def importances(
     *,
     among: Sequence[str] = (),
 ) -> Figure:
-    """What share of the returns' variance each hyperparameter explains alone (fANOVA); a bar for each rung that can say.
+    """What share of the returns' variance each hyperparameter explains alone (fANOVA); a bar per rung that can say.
 
-    Lines: the middle half of the forest's trees.
+    Lines: what eight of ten trees of the forest say.
     """
     rows = {label: [each for each in found[label] if each.shares is not None] for label in found}
     shown = {label: records[label] for label in rows if rows[label]}
@@ -98,7 +99,7 @@ def _importance(axis: Axes, drawn: Drawn, found: Sequence[Importance]) -> None:
         at = np.arange(len(names) + 1) + (i - (len(found) - 1) / 2) * thick
         values = [shares[name].value if name in shares else 0.0 for name in names] + [each.together]
         solid = 0.85 if i == 0 else 0.4
-        label = f"rung {each.rung}: {each.configurations} configurations, R2 {each.fit:.2f}"
+        label = f"rung {each.rung}: {each.configurations} configurations, R² {each.fit:.2f}"
         axis.barh(at, values, 0.9 * thick, color=drawn.colour, alpha=solid, label=label)
         for y, name in zip(at, names, strict=False):
             if name in shares:
@@ -127,7 +128,7 @@ def parallel_coordinates(
     canvas.legend(
         figure,
         [
-            Line2D([], [], color=RANKED(0.99), lw=1, label="dark: best at rung 1"),
+            Line2D([], [], color=INK, lw=1, alpha=0.4, label="strong: best at rung 1"),
             Line2D([], [], color=INK, lw=1.6, label="the incumbent"),
         ],
         "A line breaks where its configuration does not use the hyperparameter.",
@@ -145,14 +146,13 @@ def _parallel(axis: Axes, drawn: Drawn, leader: Trial | None, inches: float) -> 
     places = np.column_stack([placed(columns, tried), (returns - low) / span])
     places[places < 0] = np.nan
     at = np.arange(len(columns) + 1)
-    ranks = np.argsort(np.argsort(returns))  # the best is drawn last
-    for i in np.argsort(returns):
-        leads = leader is not None and done[i].trial.config == leader.config
-        colour = INK if leads else RANKED(PALEST + (1 - PALEST) * ranks[i] / max(1, len(done) - 1))
-        axis.plot(
-            at, places[i], color=colour, lw=1.6 if leads else 0.7, alpha=1 if leads else 0.7, zorder=3 if leads else 2
-        )
-    axis.add_collection(LineCollection([[(x, 0), (x, 1)] for x in at], colors=INK, linewidths=0.6, zorder=4))
+    for worse, i in enumerate(np.argsort(returns)):  # the best is drawn last
+        if leader is not None and done[i].trial.config == leader.config:
+            axis.plot(at, places[i], color=INK, lw=1.6, zorder=3)
+        else:
+            opacity = _opacity(len(done) - 1 - worse, len(done))
+            axis.plot(at, places[i], color=drawn.colour, alpha=opacity, lw=0.8, zorder=2)
+    axis.add_collection(LineCollection([np.array([(x, 0), (x, 1)]) for x in at], colors=INK, linewidths=0.6, zorder=4))
     ends = [(0.0, number(low, [low + span])), (1.0, number(low + span, [low]))]
     for x, ticks in zip(at, [*(column.ticks() for column in columns), ends], strict=True):
         for y, text in ticks:
@@ -171,11 +171,17 @@ def _parallel(axis: Axes, drawn: Drawn, leader: Trial | None, inches: float) -> 
     tilted = inches < 0.85 * len(names)
     axis.set_xticks(at, names, rotation=30 if tilted else 0, ha="right" if tilted else "center")
     axis.set_yticks([])
+    axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.35, at[-1] + 0.35)
     axis.set_ylim(-0.06, 1.06)
     axis.spines[:].set_visible(False)
     axis.grid(visible=False)
     axis.set_title(f"{canvas.shortened(drawn.label)}: {len(done)} configurations", color=drawn.colour)
+
+
+def _opacity(better: int, of: int) -> float:
+    """That of one among `of` to which so many are better."""
+    return 1 - (1 - FAINTEST) * better / max(1, of - 1)
 
 
 def _correlated(value: float, low: float | None, high: float | None) -> str:

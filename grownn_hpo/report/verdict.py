@@ -1,4 +1,4 @@
-"""The answer in two sentences, and the tables behind it: pure functions of the questions that a report's arms answer."""
+"""The answer in two sentences, and the table behind it: pure functions of the questions that the arms answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from grownn_hpo.report.comparison import (
     Pair,
     Question,
     Verdict,
-    across_questions,
     decisive_pair,
     grows,
     score,
@@ -44,7 +43,7 @@ def _decided(pair: Pair, basis: Basis) -> str:
         f" {interval(bootstrap_interval(one.scores))} and {_told(other)}"
         f" {interval(bootstrap_interval(other.scores))}, a difference of {signed(pair.gain)} (interquartile means of"
         f" {runs}, 95% intervals), and a run of {one.label} returns more than one of {other.label} with probability"
-        f" {interval(pair.improvement)} (Mann-Whitney, {_p(pair.p)})"
+        f" {_chance(pair)} (Mann-Whitney, {_p(pair.p)})"
     )
     if pair.verdict is Verdict.OPEN and pair.least_p > 0.05:
         needed = next(n for n in range(2, 99) if least_p(n, n) <= 0.05)
@@ -58,8 +57,8 @@ def _undecided(question: Question) -> str:
     if not growing or not static:
         kind = "grows" if static else "does not"
         return (
-            f"Whether growing helps cannot be said from {' and '.join(question.arms)} alone: it takes an arm that grows and"
-            f" one, trained as long, that does not; here none {kind}."
+            f"Whether growing helps cannot be said from {' and '.join(question.arms)} alone: it takes an arm that grows"
+            f" and one, trained as long, that does not; here none {kind}."
         )
     trained = {c.label for c in question.contenders}
     if waiting := [label for label in question.arms if label not in trained]:
@@ -101,18 +100,14 @@ def comparisons(found: Sequence[Question]) -> Table:
                 (
                     f"{pair.one.label} over {pair.other.label}",
                     f"{len(pair.one.scores)}, {len(pair.other.scores)}",
+                    _chance(pair),
+                    _p(pair.p).removeprefix("p = "),
+                    signed(pair.gain),
                     interval(bootstrap_interval(pair.one.scores)),
                     interval(bootstrap_interval(pair.other.scores)),
-                    signed(pair.gain),
-                    interval(pair.improvement),
-                    _p(pair.p).removeprefix("p = "),
                 )
             )
-    rows += [
-        (f"{one} over {other}, {tasks} tasks", "", "", "", "", interval(estimate), "")
-        for one, other, tasks, estimate in across_questions(tuple(found))
-    ]
-    heading = ("", "runs", "first, IQM", "second, IQM", "difference", "probability of improvement", "p")
+    heading = ("", "runs", "probability of improvement", "p", "difference of IQM", "the first's IQM", "the second's")
     return Table(heading, tuple(rows))
 
 
@@ -145,6 +140,13 @@ def _told(contender: Contender) -> str:
     rungs = contender.record.arm.rungs
     depth = f"{rungs[0].depth} to {rungs[-1].depth}" if contender.grows else f"{rungs[-1].depth}"
     return f"{contender.label} (depth {depth})"
+
+
+def _chance(pair: Pair) -> str:
+    """The probability of improvement; where every run of one beat every run of the other, resampling shows no width."""
+    if pair.improvement.value in (0.0, 1.0):
+        return f"{pair.improvement.value:.0f}, in all {len(pair.one.scores) * len(pair.other.scores)} pairings"
+    return interval(pair.improvement)
 
 
 def _p(p: float) -> str:

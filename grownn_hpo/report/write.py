@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from grownn_hpo.report.evaluation import FinalEvaluation
 
-DOTS_PER_INCH = 300  # a printer's
+DOTS_PER_INCH = 240
 PDF: dict[str, Any] = {"metadata": {"CreationDate": None}}  # the same figure, the same bytes
 
 
@@ -30,11 +30,10 @@ def write_report(
 ) -> Path:
     """Writes `folder/index.html` and its figures beside it; returns the page's path.
 
-    Of each figure there are `figures/NAME.png` and `NAME.pdf`, as wide as a paper's text, and `NAME-column.pdf`, as wide
-    as a column of two. `incumbents`, `evaluations` and `fresh`, the runs that these evaluations are of, go by the arms'
-    labels (see `labelled`); an arm left out has none. Each file appears whole or not at all, the page last. Raises
-    InputError for no arms, an arm given twice, or a label of no arm; GrowNNError where an incumbent is not a completed
-    trial of its arm.
+    There are `figures/NAME.png` and `NAME.pdf`, as wide as a paper's text, and `NAME-column.pdf`, as a column of two.
+    `incumbents`, `evaluations` and `fresh`, the runs that these evaluations are of, go by the arms' labels (see
+    `labelled`); an arm left out has none. Each file appears whole or not at all, the page last. Raises InputError for
+    no arms, an arm given twice, or a label of no arm; GrowNNError where an incumbent is no completed trial of its arm.
     """
     # Drawing costs seconds to import, which `grownn --help` need not pay.
     from grownn_hpo.report import canvas, contents, page

@@ -44,8 +44,8 @@ class Importance:
     """What a forest says of the configurations that completed `rung`.
 
     `fit` is its out-of-bag R2: 1 is perfect, and at 0 or below it foretells a configuration that it was not shown no
-    better than their mean does. `shares` are the largest first, None where the forest has no say: `why` then tells. `together` is what
-    hyperparameters explain only together.
+    better than their mean does. `shares`, the largest first, are None where the forest has no say: `why` tells
+    then. `together` is what hyperparameters explain only together.
     """
 
     rung: int

@@ -74,9 +74,7 @@ def _settings(question: Question, incumbents: Mapping[str, Trial | None]) -> str
         best = max(question.contenders, key=lambda c: (c.env_steps, score(c)))
         label, trial, lead = best.label, best.trial, "Use"
     else:
-        leaders = [
-            (trial.rung, label, trial) for label in question.arms if (trial := incumbents.get(label)) is not None
-        ]
+        leaders = [(t.rung, label, t) for label in question.arms if (t := incumbents.get(label)) is not None]
         if not leaders:
             return "No trial is complete yet, so that there are no settings to recommend."
         rung, label, trial = max(leaders)

@@ -13,7 +13,13 @@ from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
 from grownn_hpo.report.mirror import Target, write_mirror
-from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
+from grownn_hpo.report.read import (
+    incumbent_of,
+    read_evaluations,
+    read_fresh_runs,
+    read_record,
+    spent_segments,
+)
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
@@ -70,15 +76,18 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     records = [read_record(folder) for folder in folders]
     labels = labelled(records)
     leaders = {label: incumbent_of(record) for label, record in labels.items()}
+    by_label = dict(zip(labels, folders, strict=True))
     evaluations = {}
-    for (label, leader), folder in zip(leaders.items(), folders, strict=True):
-        own = [each for each in read_evaluations(folder) if leader is not None and each.config == leader.config]
+    for label, leader in leaders.items():
+        own = [e for e in read_evaluations(by_label[label]) if leader is not None and e.config == leader.config]
         if own:  # the page speaks of the incumbent; others were evaluated by --top, or led before
             evaluations[label] = own[-1]
+    runs = {label: read_fresh_runs(by_label[label], evaluation) for label, evaluation in evaluations.items()}
+    fresh = {label: record for label, record in runs.items() if record is not None}
     target = output if output is not None else paths[0] / "report"
     if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")
-    page = write_report(records, leaders, target, evaluations)
+    page = write_report(records, leaders, target, evaluations, fresh)
     print(page)
 
 

@@ -20,7 +20,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from grownn_hpo.report.record import ArmRecord
 
 INK = "#1b1c1d"
-WIDE, NARROW = 8.0, 4.2  # inches: a page's column, a phone
+WIDE, NARROW = 7.0, 3.4  # inches: a paper's text and a screen; a column of two, and a phone
+
+SMALL = 7.0  # points
 
 # Okabe and Ito (2008), told apart under every common form of colour blindness; their yellow is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -48,9 +50,16 @@ def style() -> AbstractContextManager[None]:
     """The context in which the report's figures are drawn and saved."""
     return mpl.rc_context(
         {
-            "font.size": 10,
-            "axes.titlesize": 10,
-            "axes.titleweight": "bold",
+            "font.size": 8,
+            "axes.titlesize": 8,
+            "legend.fontsize": SMALL,
+            "legend.title_fontsize": SMALL,
+            "xtick.labelsize": SMALL,
+            "ytick.labelsize": SMALL,
+            "axes.linewidth": 0.6,
+            "xtick.major.width": 0.6,
+            "ytick.major.width": 0.6,
+            "lines.linewidth": 1.5,
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
@@ -60,18 +69,19 @@ def style() -> AbstractContextManager[None]:
             "grid.color": INK,
             "legend.frameon": False,
             "legend.borderaxespad": 0,
-            "pdf.fonttype": 42,  # text stays text
+            "pdf.fonttype": 42,  # fonts are embedded whole, as TrueType: text stays text, and no publisher refuses it
             "svg.hashsalt": "grownn",  # the same figure, the same bytes
             **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
         }
     )
 
 
-def drawn(records: Mapping[str, ArmRecord]) -> Iterator[Drawn]:
-    """Each arm with its colour and stroke, the same in every figure."""
+def drawn(records: Mapping[str, ArmRecord], among: Sequence[str] = ()) -> Iterator[Drawn]:
+    """Each arm with its colour and stroke: the same in every figure that is told of the same arms."""
     pens = itertools.cycle(itertools.product(STROKES, COLOURS))
-    for (label, record), (stroke, colour) in zip(records.items(), pens, strict=False):
-        yield Drawn(label, record, colour, stroke)
+    for label, (stroke, colour) in zip(among or records, pens, strict=False):
+        if label in records:
+            yield Drawn(label, records[label], colour, stroke)
 
 
 def shortened(label: str, longest: int = 28) -> str:
@@ -80,17 +90,17 @@ def shortened(label: str, longest: int = 28) -> str:
 
 
 def panels(
-    title: str, inches: float, rows: int, *, height: float = 2.6, share: Literal["x", "y"]
+    inches: float, rows: int, *, height: float = 1.9, columns: int = 1, share: Literal["x", "y", "none"] = "none"
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure under its title, and its panels from top to bottom."""
-    figure = Figure(figsize=(inches, rows * height + 1.2), layout="constrained")
-    figure.suptitle(textwrap.fill(title, int(inches * 9)), x=0.01, ha="left", fontsize=12, fontweight="bold")
-    return figure, list(figure.subplots(rows, 1, squeeze=False, sharex=share == "x", sharey=share == "y")[:, 0])
+    """An empty figure and its panels, row by row from top to bottom."""
+    figure = Figure(figsize=(inches, rows * height + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=share == "x", sharey=share == "y")
+    return figure, list(axes.flat)
 
 
-def returns_and_success(title: str, inches: float, *, success: bool) -> tuple[Figure, list[Axes]]:
+def returns_and_success(inches: float, *, success: bool) -> tuple[Figure, list[Axes]]:
     """A panel of returns, and below it one of success rates where the task knows success."""
-    figure, axes = panels(title, inches, 2 if success else 1, height=2.6 if success else 3.4, share="x")
+    figure, axes = panels(inches, 2 if success else 1, height=1.9 if success else 2.4, share="x")
     axes[0].set_ylabel("mean return")
     if success:
         axes[1].set_ylabel("success rate")
@@ -99,9 +109,10 @@ def returns_and_success(title: str, inches: float, *, success: bool) -> tuple[Fi
     return figure, axes
 
 
-def empty(axis: Axes) -> None:
+def empty(axis: Axes, why: str = "no trial is complete yet") -> None:
     """Says why a panel shows nothing."""
-    axis.text(0.5, 0.5, "no trial is complete yet", transform=axis.transAxes, ha="center", va="center")
+    width = int(axis.get_figure().get_figwidth() * 13)  # type: ignore[union-attr]
+    axis.text(0.5, 0.5, textwrap.fill(why, width), transform=axis.transAxes, ha="center", va="center")
     axis.tick_params(left=False, labelleft=False)
     axis.grid(visible=False)
 
@@ -117,7 +128,7 @@ def env_steps_axis(axis: Axes, most: int, what: str) -> None:
 
 def tags(axis: Axes, rows: Sequence[Sequence[Tag]]) -> None:
     """Writes each arm's row of tags above the axis, the first arm's on top."""
-    height = 4.0
+    height = 3.0
     for row in reversed(rows):
         for tag in row:
             axis.annotate(
@@ -128,10 +139,10 @@ def tags(axis: Axes, rows: Sequence[Sequence[Tag]]) -> None:
                 textcoords="offset points",
                 ha="left",
                 va="bottom",
-                fontsize=9,
+                fontsize=SMALL,
                 color=tag.colour,
             )
-        height += 12 * max((tag.text.count("\n") + 1 for tag in row), default=0)
+        height += 9.5 * max((tag.text.count("\n") + 1 for tag in row), default=0)
 
 
 def legend(figure: Figure, handles: Sequence[Artist], reading: str | None = None) -> None:
@@ -141,8 +152,6 @@ def legend(figure: Figure, handles: Sequence[Artist], reading: str | None = None
         handles=handles,
         loc="outside lower left",
         ncols=min(len(handles), 2 if inches > 6 else 1),
-        fontsize=9,
-        title=textwrap.fill(reading, int(inches * 15)) if reading else None,
-        title_fontsize=9,
+        title=textwrap.fill(reading, int(inches * 19)) if reading else None,
     )
     below.set_alignment("left")

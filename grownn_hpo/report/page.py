@@ -10,9 +10,10 @@ import jinja2
 from markupsafe import Markup
 
 from grownn_hpo import __version__
-from grownn_hpo.report import summary
+from grownn_hpo.report import effort, summary, verdict
 from grownn_hpo.report.canvas import INK
-from grownn_hpo.report.evaluation import FinalEvaluation
+from grownn_hpo.report.comparison import Basis
+from grownn_hpo.report.contents import Chapter, Given
 from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.trial import Trial
 
@@ -22,21 +23,22 @@ SVG = {"transparent": True, "metadata": {"Date": None, "Creator": None, "Format"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure for the page: as SVG text for wide and for narrow screens, and what to read from it."""
+    """A figure for the page: as SVG text for wide and for narrow screens."""
 
-    name: str
-    caption: str
     wide: str
     narrow: str
 
 
-def render(
-    records: Mapping[str, ArmRecord],
-    incumbents: Mapping[str, Trial | None],
-    evaluations: Mapping[str, FinalEvaluation],
-    pictures: Sequence[Picture],
-) -> str:
-    """The page's HTML; arms by their labels. The same input gives the same text."""
+def refuse_unknown(arms: Mapping[str, ArmRecord], incumbents: Mapping[str, Trial | None]) -> None:
+    """Raises GrowNNError where an incumbent is not a completed trial of its arm."""
+    for label, trial in incumbents.items():
+        if trial is not None:
+            summary.incumbent_standing(label, arms[label], trial)
+
+
+def render(given: Given, chapters: Sequence[Chapter], pictures: Mapping[str, Picture]) -> str:
+    """The page's HTML; `pictures` by the names of the items. The same input gives the same text."""
+    records, incumbents, evaluations = given.arms, given.incumbents, given.evaluations
     arms = [
         {
             "label": label,
@@ -44,7 +46,8 @@ def render(
             "board": summary.board(record),
             "failures": summary.failures(record),
             "growth": summary.growth(record),
-            "time": summary.time(record),
+            "time": effort.time(record),
+            "unfinished": effort.unfinished(record),
             "environment": summary.environment(record),
         }
         for label, record in records.items()
@@ -59,20 +62,21 @@ def render(
     return template.render(
         studies=" and ".join(dict.fromkeys(record.arm.study for record in records.values())),
         tasks=" and ".join(dict.fromkeys(record.arm.task.env for record in records.values())),
+        answers=[
+            (question.env if len(given.questions) > 1 else "", verdict.answer(question, incumbents))
+            for question in given.questions
+        ],
+        chosen_by_these=any(q.contenders and q.basis is Basis.SEARCH for q in given.questions),
         arms=arms,
-        cautions=summary.cautions(records, incumbents, evaluations),
+        cautions=[*summary.cautions(records, incumbents, evaluations), *verdict.cautions(given.questions)],
         hyperparameters=summary.hyperparameters(records, incumbents),
         evaluations=summary.final_evaluations(evaluations),
         commands=summary.commands(list(records.values())),
-        pictures=[
-            {
-                "name": picture.name,
-                "caption": picture.caption,
-                "wide": _inline(picture.wide, f"{picture.name}-wide"),
-                "narrow": _inline(picture.narrow, f"{picture.name}-narrow"),
-            }
-            for picture in pictures
-        ],
+        chapters=chapters,
+        pictures={
+            name: {kind: _inline(getattr(picture, kind), f"{name}-{kind}") for kind in ("wide", "narrow")}
+            for name, picture in pictures.items()
+        },
         version=__version__,
     )
 

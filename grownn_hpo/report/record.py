@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from grownn_hpo.errors import InputError
 from grownn_hpo.spec import Arm
+from grownn_hpo.store.attempts import Measured
 from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status, Trial
 
 
@@ -25,12 +26,24 @@ class Failure(NamedTuple):
     detail: str
 
 
+class Unfinished(NamedTuple):
+    """One attempt that gave no result: it failed, was killed, or is still under way.
+
+    `seconds` went by until it last told of progress; None where it never did. What it had trained up to a boundary is
+    not lost: the next attempt went on from there.
+    """
+
+    segment: Segment
+    seconds: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class ArmRecord:
     """Everything known of one arm.
 
-    `results` holds each finished segment once; `curves` has env steps on the lineage's total axis; `seconds` is a
-    segment's training time; `environment` names versions, CPU and git commit.
+    `results` holds each finished segment once; `curves` has env steps on the lineage's total axis; `seconds` is the
+    time of the attempt whose result counts, and `measured` what it went on; `unfinished` are the attempts beside it;
+    `environment` names versions, CPU and git commit; `path` is where it was read from.
     """
 
     arm: Arm
@@ -40,6 +53,9 @@ class ArmRecord:
     failures: tuple[Failure, ...] = ()
     seconds: Mapping[Segment, float] = field(default_factory=dict)
     environment: Mapping[str, JsonValue] = field(default_factory=dict)
+    measured: Mapping[Segment, Measured] = field(default_factory=dict)
+    unfinished: tuple[Unfinished, ...] = ()
+    path: str | None = None
 
     def env_steps_of(self, result: SegmentResult) -> int:
         """Env steps that the segment itself took: fewer than its rung's where it diverged or crashed early."""

@@ -1,11 +1,12 @@
-"""Interquartile means and bootstrap intervals, as Agarwal et al. (2021, "Deep RL at the Edge of the Statistical
-Precipice") ask of results over few seeds.
+"""Interquartile means, comparisons of two samples and bootstrap intervals, as Agarwal et al. (2021, "Deep RL at the
+Edge of the Statistical Precipice") ask of results over few seeds.
 
-Notation: `S` seeds, `P` points of a curve. Seeds are always the last axis.
+Notation: `S` seeds, `P` points of a curve, `R` and `Q` runs of two arms. Seeds are always the last axis.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -15,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Floats = NDArray[np.float64]
+
+FEWEST_PAIRS = 5
+"""With fewer, a rank correlation's interval holds nearly everything."""
 
 
 class Statistic(Protocol):
@@ -87,11 +91,8 @@ def bootstrap_band(
     Whole curves are resampled: a resample holds the same seeds at every point. The intervals are pointwise.
     """
     points, seeds = x.shape
-    if points and not seeds:
-        raise ValueError("0 values: a statistic needs at least one; leave out what has none")
-    if not np.isfinite(x).all():
-        bad = x[~np.isfinite(x)][0]
-        raise ValueError(f"{bad}: values must be finite; leave out the segments that diverged, and say how many")
+    if points:
+        _sample(x)
     value = statistic(x, axis=-1)
     if seeds < 2 or not points:
         return Band(value, None, None)
@@ -114,31 +115,114 @@ def median(x: ArrayLike, axis: int = -1) -> Floats:
     return cast(Floats, np.median(np.asarray(x, dtype=np.float64), axis=axis))
 
 
-def difference_interval(
-    x: Sequence[float],
-    y: Sequence[float],
-    statistic: Statistic = mean,
+def difference(
+    x: ArrayLike,
+    y: ArrayLike,
+    statistic: Statistic = interquartile_mean,
     confidence: float = 0.95,
     *,
     seed: int = 0,
     resamples: int = 9999,
 ) -> Estimate:
-    """The statistic of `x` minus that of `y` with its stratified percentile bootstrap interval; same input, same bits.
+    """The statistic of `x` minus that of `y`, shapes (R,) and (Q,), both samples resampled independently of each other.
 
-    Stratified: a resample draws from `x` as many as `x` has, and from `y` as many as `y` has, each on its own. Where
-    either is a single value there is no interval. Raises ValueError as `bootstrap_interval` does.
+    `n` is the smaller sample's size; no interval where that is 1. Raises ValueError as `bootstrap_interval` does.
     """
-    strata = [np.asarray(values, dtype=np.float64) for values in (x, y)]
-    for values in strata:
-        if not values.size:
-            raise ValueError("0 values: a statistic needs at least one; leave out what has none")
-        if not np.isfinite(values).all():
-            bad = values[~np.isfinite(values)][0]
-            raise ValueError(f"{bad}: values must be finite; leave out the segments that diverged, and say how many")
-    value, n = float(statistic(strata[0]) - statistic(strata[1])), len(x) + len(y)
+    x, y = _sample(x), _sample(y)
+    value = float(statistic(x, axis=-1) - statistic(y, axis=-1))
     if min(len(x), len(y)) < 2:
-        return Estimate(value, None, None, n)
-    generator = np.random.default_rng(seed)
-    drawn = [statistic(generator.choice(values, (resamples, values.size))) for values in strata]
-    low, high = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high), n)
+        return Estimate(value, None, None, min(len(x), len(y)))
+    rng = np.random.default_rng(seed)
+    drawn = [statistic(z[rng.integers(len(z), size=(resamples, len(z)))], axis=-1) for z in (x, y)]
+    low, high = _percentiles(drawn[0] - drawn[1], confidence)
+    return Estimate(value, low, high, min(len(x), len(y)))
+
+
+def probability_of_improvement(
+    x: Sequence[ArrayLike],
+    y: Sequence[ArrayLike],
+    confidence: float = 0.95,
+    *,
+    seed: int = 0,
+    resamples: int = 9999,
+) -> Estimate:
+    """How likely a run of X beats a run of Y on the same task: the mean over tasks of Mann and Whitney's U / (R Q).
+
+    `x[k]` and `y[k]`, of shapes (R_k,) and (Q_k,), are the scores on task k; a draw counts half. The interval is the
+    percentile bootstrap's, stratified: each task's runs of X and of Y are resampled among themselves (Agarwal et al.
+    2021, section 4.3). `n` is the smallest of the samples; no interval where that is 1.
+    """
+    if not x or len(x) != len(y):
+        raise ValueError(f"{len(x)} and {len(y)} tasks: both need the same tasks, at least one")
+    rng = np.random.default_rng(seed)
+    values, drawn, fewest = [], np.zeros(resamples), min(len(_sample(z)) for z in (*x, *y))
+    for ours, theirs in zip(map(_sample, x), map(_sample, y), strict=True):
+        gap = ours[:, None] - theirs[None, :]
+        wins = (gap > 0) + 0.5 * (gap == 0)
+        values.append(wins.mean())
+        # How often a resample holds each run says as much as the resample.
+        of_x, of_y = (rng.multinomial(len(z), np.full(len(z), 1 / len(z)), resamples) for z in (ours, theirs))
+        drawn += np.einsum("br,rq,bq->b", of_x, wins, of_y, optimize=True) / wins.size / len(x)
+    low, high = _percentiles(drawn, confidence) if fewest > 1 else (None, None)
+    return Estimate(float(np.mean(values)), low, high, fewest)
+
+
+def mann_whitney_p(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> float:
+    """Two-sided p of Mann and Whitney's test that neither sample tends to larger values; ties are allowed.
+
+    Exact by enumeration of the ways to split the runs where these are fewer than 10,000 (up to 7 against 7), by that
+    many random ones beyond.
+    """
+    method = stats.PermutationMethod(n_resamples=9_999, rng=np.random.default_rng(seed))
+    return float(stats.mannwhitneyu(_sample(x), _sample(y), alternative="two-sided", method=method).pvalue)
+
+
+def least_p(runs: int, others: int) -> float:
+    """The smallest two-sided p that `runs` against `others` can give: every one of them above, or below, the others."""
+    return min(1.0, 2 / math.comb(runs + others, runs))
+
+
+def performance_profile(scores: ArrayLike, taus: ArrayLike, confidence: float = 0.95, *, seed: int = 0) -> Band:
+    """The share of runs whose score is above each of `taus`, shape (P,), with its pointwise bootstrap interval.
+
+    The run-score distribution of Agarwal et al. 2021, section 4.2, of `scores` of shape (S,).
+    """
+    above = _sample(scores)[None, :] > np.asarray(taus, dtype=np.float64)[:, None]
+    return bootstrap_band(above.astype(np.float64), mean, confidence, seed=seed)
+
+
+def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Estimate | None:
+    """Spearman's rank correlation of pairs, both of shape (N,), with the interval of Bonett and Wright (2000).
+
+    That is Fisher's, with the variance (1 + rho^2 / 2) / (N - 3). A perfect correlation would give it no width: it then
+    gets the interval of the next lower one that N ranks can have, up to 1. None with fewer than `FEWEST_PAIRS`, and
+    where all of `x` or of `y` are equal, for then there is no order to speak of.
+    """
+    x, y = _sample(x), _sample(y)
+    n = len(x)
+    if n != len(y):
+        raise ValueError(f"{n} and {len(y)} values: a rank correlation is that of pairs")
+    if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    rho = float(stats.spearmanr(x, y).statistic)
+    most = 1 - 12 / (n * (n * n - 1))  # two neighbours have changed places
+    near = min(max(rho, -most), most)
+    reach = stats.norm.ppf(0.5 + confidence / 2) * math.sqrt((1 + near**2 / 2) / (n - 3))
+    low, high = math.tanh(math.atanh(near) - reach), math.tanh(math.atanh(near) + reach)
+    return Estimate(rho, min(low, rho) if rho > -most else -1.0, max(high, rho) if rho < most else 1.0, n)
+
+
+def _sample(x: ArrayLike) -> Floats:
+    """The values as an array; ValueError for none, and for those that are not finite."""
+    values = np.asarray(x, dtype=np.float64)
+    if not values.size:
+        raise ValueError("0 values: a statistic needs at least one; leave out what has none")
+    if not np.isfinite(values).all():
+        bad = values[~np.isfinite(values)][0]
+        raise ValueError(f"{bad}: values must be finite; leave out the segments that diverged, and say how many")
+    return values
+
+
+def _percentiles(drawn: Floats, confidence: float) -> tuple[float, float]:
+    low, high = np.percentile(drawn, [50 * (1 - confidence), 50 * (1 + confidence)])
+    return float(low), float(high)

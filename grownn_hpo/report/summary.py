@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from pydantic import JsonValue
 
@@ -173,38 +173,20 @@ def growth(record: ArmRecord) -> str:
     )
 
 
-def time(record: ArmRecord) -> Table:
-    """Training time by rung; the speed is the median over segments."""
-    taken: defaultdict[int, list[float]] = defaultdict(list)
-    speeds: defaultdict[int, list[float]] = defaultdict(list)
-    steps = {result.segment: record.env_steps_of(result) for result in record.results}
-    for segment, seconds in record.seconds.items():
-        taken[segment.rung].append(seconds)
-        if seconds > 0 and steps.get(segment):
-            speeds[segment.rung].append(steps[segment] / seconds)
-    total = sum(record.seconds.values())
-    rows = [
-        (
-            f"{rung}",
-            f"{record.arm.rungs[rung - 1].depth}",
-            f"{len(taken[rung]):,}",
-            wording.duration(sum(taken[rung])),
-            percent(sum(taken[rung]) / total if total else None),
-            number(median(speeds[rung])) if speeds[rung] else number(None),
-        )
-        for rung in sorted(taken)
-    ]
-    return Table(("rung", "depth", "segments", "training", "share", "env steps/s, median"), tuple(rows))
-
-
 def environment(record: ArmRecord) -> Table:
     """Versions, CPU and commit, nested keys joined by dots."""
     return Table(("", "recorded"), tuple(_flat("", record.environment)))
 
 
 def commands(records: Sequence[ArmRecord]) -> list[str]:
-    """What to type to get the same ledgers again, under the versions that the page lists."""
-    return [f"grownn run results/{r.arm.study}/{r.arm.name}/study.yaml --results again" for r in records]
+    """What to type to get the same ledgers again, under the versions that the page lists, and this page of them."""
+    runs, again = [], []
+    for record in records:
+        arm = f"{record.arm.study}/{record.arm.name}"
+        recorded = shlex.quote(f"{record.path or f'results/{arm}'}/study.yaml")
+        runs.append(f"grownn run {recorded} --results again")
+        again.append(shlex.quote(f"again/{arm}"))
+    return [*runs, f"grownn report {' '.join(again)} -o again/report"]
 
 
 def _differences(record: ArmRecord) -> list[float]:

@@ -78,3 +78,16 @@ def percentage(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return percent(estimate.value)
     return f"{percent(estimate.value)} [{percent(estimate.low)}, {percent(estimate.high)}]"
+
+
+def signed(difference: Estimate) -> str:
+    """`+0.26 [+0.10, +0.41]`: an interval of a difference, every number with its sign."""
+    if difference.low is None or difference.high is None:
+        return f"{_with_sign(difference.value, ())} (one value, no interval)"
+    ends = (difference.low, difference.high, difference.value)
+    value, low, high = (_with_sign(x, ends) for x in (difference.value, difference.low, difference.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _with_sign(x: float, beside: Iterable[float]) -> str:
+    return number(x, beside) if x <= 0 else f"+{number(x, beside)}"

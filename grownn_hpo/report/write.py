@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from grownn_hpo.report.evaluation import FinalEvaluation
 
-DOTS_PER_INCH = 200  # twice a screen's
+DOTS_PER_INCH = 240
+PDF: dict[str, Any] = {"metadata": {"CreationDate": None}}  # the same figure, the same bytes
 
 
 def write_report(
@@ -25,54 +26,51 @@ def write_report(
     incumbents: Mapping[str, Trial | None],
     folder: Path,
     evaluations: Mapping[str, FinalEvaluation] | None = None,
+    fresh: Mapping[str, ArmRecord] | None = None,
 ) -> Path:
-    """Writes `folder/index.html` and `folder/figures/*.png` and `*.pdf`; returns the page's path.
+    """Writes `folder/index.html` and its figures beside it; returns the page's path.
 
-    `incumbents` and `evaluations` go by the arms' labels (see `labelled`); an arm left out has none. Each file appears
-    whole or not at all, the page last. Raises InputError for no arms, an arm given twice, or a label of no arm;
-    GrowNNError where an incumbent is not a completed trial of its arm.
+    There are `figures/NAME.png` and `NAME.pdf`, as wide as a paper's text, and `NAME-column.pdf`, as a column of two.
+    `incumbents`, `evaluations` and `fresh`, the runs that these evaluations are of, go by the arms' labels (see
+    `labelled`); an arm left out has none. Each file appears whole or not at all, the page last. Raises InputError for
+    no arms, an arm given twice, or a label of no arm; GrowNNError where an incumbent is no completed trial of its arm.
     """
     # Drawing costs seconds to import, which `grownn --help` need not pay.
-    from grownn_hpo.report import canvas, figures, page
+    from grownn_hpo.report import canvas, contents, page
+    from grownn_hpo.report.comparison import questions
 
-    evaluations = evaluations or {}
+    evaluations, fresh = evaluations or {}, fresh or {}
     arms = labelled(records)
     if not arms:
         raise InputError("records = (): a report needs at least one arm; name the folder of a study or of an arm")
-    if strangers := sorted({*incumbents, *evaluations} - set(arms)):
+    if strangers := sorted({*incumbents, *evaluations, *fresh} - set(arms)):
         raise InputError(f"{', '.join(strangers)}: no arm of this report; its arms are {', '.join(arms)}")
-    baselines = {e.random.mean_return for e in evaluations.values() if e.random}
-    random_return = baselines.pop() if len(baselines) == 1 else None
-    drawings: dict[str, tuple[str, Callable[[float], Figure]]] = {
-        "learning_curves": (
-            "How each arm's best configuration learned, from the first env step to the last, growth included.",
-            lambda inches: figures.learning_curves(arms, incumbents, inches, random_return),
-        ),
-        "incumbent_trajectory": (
-            "The best result known after so many env steps of search, compared only among trials of the highest rung"
-            " reached: a drop is a higher rung's first trial, which replaces all lower ones.",
-            lambda inches: figures.incumbent_trajectories(arms, inches),
-        ),
-        "survivors": (
-            "Every configuration's mean return at every rung it reached, and which were promoted.",
-            lambda inches: figures.survivors(arms, incumbents, inches),
-        ),
-    }
-    pictures, files = [], {}
+    page.refuse_unknown(arms, incumbents)
+    given = contents.Given(arms, incumbents, evaluations, fresh, questions(arms, incumbents, evaluations))
+    chapters, pictures, files = contents.chapters(given), {}, {}
     with canvas.style():
-        for name, (caption, draw) in drawings.items():
-            wide = draw(canvas.WIDE)
-            files[f"{name}.png"] = _saved(wide, "png", dpi=DOTS_PER_INCH)
-            files[f"{name}.pdf"] = _saved(wide, "pdf", metadata={"CreationDate": None})
-            svgs = [_saved(figure, "svg", **page.SVG).decode() for figure in (wide, draw(canvas.NARROW))]
-            pictures.append(page.Picture(name, caption, *svgs))
-    html = page.render(arms, incumbents, evaluations, pictures)
+        for item in (item for chapter in chapters for item in chapter.items):
+            if item.draw is None:
+                continue
+            wide, narrow = (_laid_out(item.draw(inches)) for inches in (canvas.WIDE, canvas.NARROW))
+            files[f"{item.name}.png"] = _saved(wide, "png", dpi=DOTS_PER_INCH)
+            files[f"{item.name}.pdf"] = _saved(wide, "pdf", **PDF)
+            files[f"{item.name}-column.pdf"] = _saved(narrow, "pdf", **PDF)
+            pictures[item.name] = page.Picture(*(_saved(f, "svg", **page.SVG).decode() for f in (wide, narrow)))
+    html = page.render(given, chapters, pictures)
     pictured, index = folder / "figures", folder / "index.html"
     make_folder(pictured)
     for name, content in files.items():
         write_file(pictured / name, content)
     write_file(index, html.encode())
     return index
+
+
+def _laid_out(figure: Figure) -> Figure:
+    """The figure with everything in its place, so that saving it in several formats need not find that anew."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _saved(figure: Figure, format: str, **options: Any) -> bytes:  # noqa: A002

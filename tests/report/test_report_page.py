@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from grownn_hpo.errors import GrowNNError, InputError
-from grownn_hpo.report import ArmRecord, Failure, canvas, figures, labelled, summary, write_report
+from grownn_hpo.report import ArmRecord, Failure, canvas, effort, figures, labelled, summary, write_report
 from grownn_hpo.report.evaluation import Promise, RandomPolicy, SeedScore, evaluate
 from grownn_hpo.report.incumbent import leaderboard
 from grownn_hpo.trial import Segment, Trial
@@ -69,6 +69,7 @@ def leaders(*records: ArmRecord) -> dict[str, Trial | None]:
 
 
 def test_a_finished_study_of_two_arms(grown: ArmRecord, static: ArmRecord, tmp_path: Path) -> None:
+    grown, static = searched(grown), searched(static)
     finals = {}
     for label, record in labelled([grown, static]).items():
         top = leaderboard(record)[0]
@@ -79,6 +80,9 @@ def test_a_finished_study_of_two_arms(grown: ArmRecord, static: ArmRecord, tmp_p
     assert page == tmp_path / "new" / "report" / "index.html"
     reader = read(page)
     top = leaderboard(grown)[0]
+    assert "Growing helps here: after 2 million env steps, grown-4 (depth 1 to 4) reaches" in reader.text
+    assert "5 and 5 runs on fresh seeds" in reader.text
+    assert "chosen by these very numbers" not in reader.text
     assert (
         f"grown-4. Configuration {top.trial.config} leads at rung 4 of 4 (depth 4, 2 million env steps a run)"
         in reader.text
@@ -94,14 +98,38 @@ def test_a_finished_study_of_two_arms(grown: ArmRecord, static: ArmRecord, tmp_p
     assert "cpu.model" in reader.text
     # It opens offline, and what it links to is beside it.
     assert not [target for target in reader.loaded if not target.startswith("#")]
-    assert len(reader.links) == 6
+    drawn = ["learning_curves", "performance_profiles", "improvement", "incumbent_trajectory"]
+    drawn += ["importance", "parallel_coordinates", "rung_ranks", "survivors"]
+    suffixes = (".png", ".pdf", "-column.pdf")
+    assert reader.links == [f"figures/{name}{suffix}" for name in drawn for suffix in suffixes]
     for link in reader.links:
         content = (page.parent / link).read_bytes()
-        assert content.startswith(b"\x89PNG" if link.endswith("png") else b"%PDF")
+        if link.endswith("png"):
+            assert content.startswith(b"\x89PNG")
+            continue
+        # Fonts are embedded, as TrueType: publishers refuse Type 3. The page is as wide as a paper's text, or column.
+        assert content.startswith(b"%PDF")
+        assert b"/FontFile2" in content
+        assert b"/Type3" not in content
+        assert f"/MediaBox [ 0 0 {244.8 if 'column' in link else 504} ".encode() in content
     assert len(set(reader.ids)) == len(reader.ids)
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", page.read_text())
     files = [path.name for path in page.parent.rglob("*") if path.is_file()]
     assert sorted(files) == sorted([page.name, *(link.split("/")[1] for link in reader.links)])
+
+
+SPACE = {
+    "hyperparameters": [
+        {"name": "batch_size", "type": "categorical", "choices": [32, 64, 128, 256]},
+        {"name": "ent_coef", "type": "uniform_float", "lower": 0.0, "upper": 0.3},
+        {"name": "learning_rate", "type": "uniform_float", "lower": 1e-4, "upper": 1e-2, "log": True},
+        {"name": "n_epochs", "type": "uniform_int", "lower": 5, "upper": 20},
+    ]
+}
+
+
+def searched(record: ArmRecord) -> ArmRecord:
+    return replace(record, arm=record.arm.model_copy(update={"space": SPACE}))
 
 
 def test_the_same_records_give_the_same_bytes(half_done: ArmRecord, tmp_path: Path) -> None:
@@ -109,7 +137,7 @@ def test_the_same_records_give_the_same_bytes(half_done: ArmRecord, tmp_path: Pa
     for folder in folders:
         write_report([half_done], leaders(half_done), folder)
     files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*.*"))
-    assert len(files) == 7
+    assert len(files) == 13
     for file in files:
         assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
 
@@ -119,6 +147,10 @@ def test_a_study_half_done_says_so(half_done: ArmRecord, tmp_path: Path) -> None
     assert "So far it took 12 of 13 trials" in text
     assert "grown-4 is not finished: 12 of 13 trials." in text
     assert "grown-4's incumbent has not trained to the end: rung 2 of 4." in text
+    assert "The best so far, at rung 2 of 4, is configuration" in text
+    assert "A single arm: there is nothing to compare it with." in text
+    assert "grown-4: fewer than two configurations have completed the last rung so far." in text
+    assert "grown-4, rung 1: no hyperparameter was searched." in text
 
 
 def test_one_seed_and_one_evaluation(bare: ArmRecord, tmp_path: Path) -> None:
@@ -132,6 +164,7 @@ def test_a_study_without_a_single_trial(unstarted: ArmRecord, tmp_path: Path) ->
     text = read(write_report([unstarted], {"grown-4": None}, tmp_path)).text
     assert "No trial is complete yet, so there is no incumbent. So far it took 0 of 26 trials" in text
     assert "Nothing failed." in text
+    assert list((tmp_path / "figures").iterdir()) == []  # words, instead of empty figures
 
 
 def test_text_from_outside_stays_text(bare: ArmRecord, tmp_path: Path) -> None:
@@ -176,7 +209,7 @@ def test_many_failures_are_counted_by_cause_and_shown_in_part(unstarted: ArmReco
 
 
 def test_time_is_shared_among_rungs(grown: ArmRecord) -> None:
-    rows = summary.time(grown).rows
+    rows = effort.time(grown).rows
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert sum(int(row[2]) for row in rows) == len(grown.results)
     assert sum(int(row[4].rstrip("%")) for row in rows) == pytest.approx(100, abs=2)

@@ -1,4 +1,5 @@
-"""An arm of 1,000 finished segments: how long opening, tabulating and resuming it take, as whole commands.
+"""An arm of 1,000 finished segments: how long opening, tabulating and resuming it take, as whole commands; and a report
+of it beside a static arm of 250.
 
 Prints a line per command (median and range of 5 runs, seconds) and, last, one JSON object.
 """
@@ -6,6 +7,8 @@ Prints a line per command (median and range of 5 runs, seconds) and, last, one J
 from __future__ import annotations
 
 import json
+import math
+import random
 import statistics
 import subprocess
 import sys
@@ -18,37 +21,53 @@ from grownn_hpo.search.ladder import Ladder, plan
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store.arm import Bracket, create_arm, write_bracket
 from grownn_hpo.store.attempts import Measured, claim_attempt, commit_result
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.paths import CURVE, ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 RUNS = 5
 
 
 def fill(folder: ArmFolder) -> int:
-    """The paper's ladder of 200 trials with five seeds, every segment committed; how many there are."""
-    arm = next(a for a in load_study("room-random-10x10").arms if a.name == "grown-4")
+    """The paper's ladder (200 trials, or 50 of one rung, with five seeds), every segment committed; how many."""
+    arm = next(a for a in load_study("room-random-10x10").arms if a.name == folder.root.name)
     create_arm(folder, arm, environment())
-    ladder, held = Ladder.of(arm), {}
+    rng = random.Random(0)
+    ladder, held, configurations = Ladder.of(arm), {}, {}
     results: dict[Segment, SegmentResult] = {}
     while not (now := plan(ladder, held, outcomes_of(results, arm.seeds))).complete:
         if now.suggest is not None:
             first, count = ladder.first_config(now.suggest), ladder.configurations[0]
-            configurations = tuple(
-                {"batch_size": 64, "ent_coef": 0.3 / (first + i), "learning_rate": 1e-4 * (first + i), "n_epochs": 5}
-                for i in range(count)
+            drawn = tuple(
+                {
+                    "batch_size": rng.choice([32, 64, 128, 256]),
+                    "ent_coef": rng.uniform(0, 0.3),
+                    "learning_rate": 10 ** rng.uniform(-4, -2),
+                    "n_epochs": rng.randint(5, 20),
+                }
+                for _ in range(count)
             )
-            write_bracket(folder, Bracket(now.suggest, configurations, "0" * 64))
+            configurations |= dict(enumerate(drawn, first))
+            write_bracket(folder, Bracket(now.suggest, drawn, "0" * 64))
             held[now.suggest] = count
         for trial in now.needed:
             for seed in arm.seeds:
                 segment = Segment(trial.config, trial.rung, seed)
+                values, rung = configurations[trial.config], arm.rungs[trial.rung - 1]
+                fit = math.exp(-abs(math.log10(values["learning_rate"]) + 3)) * (1 - values["ent_coef"])
+                attempt, start = claim_attempt(folder, segment), arm.env_steps_before(trial.rung)
+                rows = ["env_steps,mean_return,std_return,mean_length,success_rate,episodes"]
+                for k in range(1, arm.evaluation.rounds + 1):
+                    at = start + rung.env_steps * k // arm.evaluation.rounds
+                    rate = min(1.0, max(0.0, fit * at / arm.env_steps + rng.gauss(0, 0.04)))
+                    rows.append(f"{at},{2 * rate - 1!r},0.3,100.0,{rate!r},10")
+                (attempt / CURVE).write_text("\n".join([*rows, ""]))
                 grown = 0.0 if trial.rung > 1 else None
-                steps = 500_000 * trial.rung
-                mean_return = ((trial.config * 37) % 101 + seed / 7) / 100
                 results[segment] = SegmentResult(
-                    *(segment, Status.COMPLETED, mean_return, 0.5, steps, trial.rung, grown), "1" * 64, "2" * 64
+                    *(segment, Status.COMPLETED, 2 * rate - 1, rate, start + rung.env_steps, rung.depth, grown),
+                    *("1" * 64, "2" * 64),
                 )
-                commit_result(claim_attempt(folder, segment), results[segment], Measured(60.0, 50.0, 9.0, 0.4, "here"))
+                measured = Measured(60.0, 50.0, 9.0, 0.4, "here", rung.env_steps)
+                commit_result(attempt, results[segment], measured)
     return len(results)
 
 
@@ -56,12 +75,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as root:
         folder = ArmFolder(Path(root) / "results" / "room-random-10x10" / "grown-4")
         segments = fill(folder)
+        fill(ArmFolder(folder.root.with_name("static-4")))
         figures: dict[str, dict[str, float]] = {}
-        for name in ("resume", "table", "status"):
+        for name, what in (
+            ("resume", folder.root),
+            ("table", folder.root),
+            ("status", folder.root),
+            ("report", folder.root.parent),
+        ):
             took = []
             for _ in range(RUNS + 1):
                 began = time.perf_counter()
-                command = [sys.executable, "-m", "grownn_hpo", name, str(folder.root)]
+                command = [sys.executable, "-m", "grownn_hpo", name, str(what)]
                 subprocess.run(command, check=True, capture_output=True)
                 took.append(time.perf_counter() - began)
             counted = took[1:]  # the first resume also builds the database

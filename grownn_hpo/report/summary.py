@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -74,12 +74,15 @@ def cautions(
 ) -> list[str]:
     """What a reader must know before comparing: unfinished arms, unequal terms, growth that was not exact."""
     found = []
-    lengths = {record.arm.env_steps for record in records.values()}
-    if len(lengths) > 1:
-        found.append(
-            f"The arms train for different lengths: {', '.join(map(wording.env_steps, sorted(lengths)))} a run."
-        )
-    envs = sorted({record.arm.env_of(len(record.arm.rungs)) for record in records.values()})
+    lengths: defaultdict[str, set[int]] = defaultdict(set)
+    for record in records.values():
+        lengths[record.arm.env_of(len(record.arm.rungs))].add(record.arm.env_steps)
+    envs = sorted(lengths)
+    for env in envs:
+        if len(lengths[env]) > 1:
+            listed = ", ".join(map(wording.env_steps, sorted(lengths[env])))
+            where = f" in {env}" if len(envs) > 1 else ""
+            found.append(f"The arms{where} train for different lengths: {listed} a run.")
     if len(envs) > 1:
         found.append(f"The arms end in different environments ({', '.join(envs)}): their returns do not compare.")
     for label, record in records.items():

@@ -55,10 +55,10 @@ def _undecided(question: Question) -> str:
     growing = [label for label, record in question.arms.items() if grows(record)]
     static = [label for label in question.arms if label not in growing]
     if not growing or not static:
-        kind = "grows" if static else "does not"
+        all_told = "no arm grows" if static else "every arm grows"
         return (
-            f"Whether growing helps cannot be said from {' and '.join(question.arms)} alone: it takes an arm that grows"
-            f" and one, trained as long, that does not; here none {kind}."
+            f"Whether growing helps cannot be said from {' and '.join(question.arms)} alone, where {all_told}: it takes"
+            " one that grows and one, trained as long, that does not."
         )
     trained = {c.label for c in question.contenders}
     if waiting := [label for label in question.arms if label not in trained]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from grownn_hpo.report.evaluation import FinalEvaluation
 
-DOTS_PER_INCH = 240
+DOTS_PER_INCH = 200
 PDF: dict[str, Any] = {"metadata": {"CreationDate": None}}  # the same figure, the same bytes
 
 
@@ -30,7 +30,7 @@ def write_report(
 ) -> Path:
     """Writes `folder/index.html` and its figures beside it; returns the page's path.
 
-    There are `figures/NAME.png` and `NAME.pdf`, as wide as a paper's text, and `NAME-column.pdf`, as a column of two.
+    There are `figures/NAME.png`, as wide as a paper's text or a slide, and `NAME.pdf`, as wide as a column of two.
     `incumbents`, `evaluations` and `fresh`, the runs that these evaluations are of, go by the arms' labels (see
     `labelled`); an arm left out has none. Each file appears whole or not at all, the page last. Raises InputError for
     no arms, an arm given twice, or a label of no arm; GrowNNError where an incumbent is no completed trial of its arm.
@@ -54,8 +54,7 @@ def write_report(
                 continue
             wide, narrow = (_laid_out(item.draw(inches)) for inches in (canvas.WIDE, canvas.NARROW))
             files[f"{item.name}.png"] = _saved(wide, "png", dpi=DOTS_PER_INCH)
-            files[f"{item.name}.pdf"] = _saved(wide, "pdf", **PDF)
-            files[f"{item.name}-column.pdf"] = _saved(narrow, "pdf", **PDF)
+            files[f"{item.name}.pdf"] = _saved(narrow, "pdf", **PDF)
             pictures[item.name] = page.Picture(*(_saved(f, "svg", **page.SVG).decode() for f in (wide, narrow)))
     html = page.render(given, chapters, pictures)
     pictured, index = folder / "figures", folder / "index.html"

@@ -97,12 +97,11 @@ def test_a_missing_package_is_named_before_anything_is_written(
     assert sorted(study.rglob("*")) == before
 
 
-def test_a_study_is_never_replaced_by_its_mirror(grownn: Grownn, study: Path) -> None:
+def test_a_study_is_never_replaced_by_its_mirror(study: Path) -> None:
     before = digests(study)
     for place in (study, study / "grown-3" / "segments"):
-        done = grownn("mirror", study, "--to", "csv", "-o", place)
-        assert done.returncode == 2
-        assert f"-o {place}: is no mirror" in done.stderr
+        with pytest.raises(InputError, match=f"-o {place}: is no mirror"):
+            showing.mirror(study, Target.csv, place)
     assert digests(study) == before
 
 

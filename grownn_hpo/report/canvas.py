@@ -63,6 +63,7 @@ def style() -> AbstractContextManager[None]:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
+            "axes.unicode_minus": False,  # it would make every PDF embed a second font, which takes as long as the rest
             "axes.grid": True,
             "axes.axisbelow": True,
             "grid.alpha": 0.15,

@@ -16,7 +16,7 @@ from grownn_hpo.report.incumbent import standings
 from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.report.statistics import (
     Estimate,
-    difference,
+    difference_interval,
     interquartile_mean,
     least_p,
     mann_whitney_p,
@@ -147,7 +147,7 @@ def compare(one: Contender, other: Contender) -> Pair:
     return Pair(
         one,
         other,
-        difference(one.scores, other.scores),
+        difference_interval(one.scores, other.scores, interquartile_mean),
         probability_of_improvement([one.scores], [other.scores]),
         mann_whitney_p(one.scores, other.scores),
         least_p(len(one.scores), len(other.scores)),

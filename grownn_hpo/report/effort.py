@@ -14,8 +14,8 @@ from grownn_hpo.trial import Segment
 
 def time(record: ArmRecord) -> Table:
     """Where the workers' time went, by rung; the speed is the median over segments of env steps per training second."""
-    heading = ("rung", "depth", "segments", "all", "share", "env steps/s, median")
-    parts = ("training", "evaluation", "the rest", "attempts without a result")
+    heading = ("rung", "depth", "segments", "all", "share", "env steps/s")
+    parts = ("training", "evaluation", "the rest", "no result")
     done, steps = set(record.seconds), {result.segment: record.env_steps_of(result) for result in record.results}
     wasted: defaultdict[int, float] = defaultdict(float)
     for attempt in record.unfinished:

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import wording
-from grownn_hpo.report.statistics import Estimate, bootstrap_interval, difference, mean, median
+from grownn_hpo.report.statistics import Estimate, bootstrap_interval, difference_interval, mean, median
 
 FEW_SEEDS = 5
 """Over fewer values a percentile bootstrap's interval is much too narrow."""
@@ -184,5 +184,5 @@ def evaluate(
 
 def _gap(promise: Promise, returns: Sequence[float]) -> Estimate:
     if promise.returns:
-        return difference(promise.returns, returns, mean)
+        return difference_interval(promise.returns, returns)
     return Estimate(promise.mean_return - fmean(returns), None, None, len(returns))

@@ -180,8 +180,8 @@ def _parallel(axis: Axes, drawn: Drawn, leader: Trial | None, inches: float) -> 
 
 
 def _opacity(better: int, of: int) -> float:
-    """That of one among `of` to which so many are better."""
-    return 1 - (1 - FAINTEST) * better / max(1, of - 1)
+    """That of one among `of` to which so many are better; falling fast, so that the best stand out among many."""
+    return FAINTEST + (1 - FAINTEST) * (1 - better / max(1, of - 1)) ** 2
 
 
 def _correlated(value: float, low: float | None, high: float | None) -> str:

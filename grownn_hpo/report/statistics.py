@@ -115,27 +115,28 @@ def median(x: ArrayLike, axis: int = -1) -> Floats:
     return cast(Floats, np.median(np.asarray(x, dtype=np.float64), axis=axis))
 
 
-def difference(
-    x: ArrayLike,
-    y: ArrayLike,
-    statistic: Statistic = interquartile_mean,
+def difference_interval(
+    x: Sequence[float],
+    y: Sequence[float],
+    statistic: Statistic = mean,
     confidence: float = 0.95,
     *,
     seed: int = 0,
     resamples: int = 9999,
 ) -> Estimate:
-    """The statistic of `x` minus that of `y`, shapes (R,) and (Q,), both samples resampled independently of each other.
+    """The statistic of `x` minus that of `y`, shapes (R,) and (Q,), with its stratified percentile bootstrap interval.
 
-    `n` is the smaller sample's size; no interval where that is 1. Raises ValueError as `bootstrap_interval` does.
+    Stratified: each sample is resampled on its own. `n` is R + Q; no interval where either is a single value. Same
+    input, same bits. Raises ValueError as `bootstrap_interval` does.
     """
-    x, y = _sample(x), _sample(y)
-    value = float(statistic(x, axis=-1) - statistic(y, axis=-1))
+    strata = [_sample(values) for values in (x, y)]
+    value, n = float(statistic(strata[0]) - statistic(strata[1])), len(x) + len(y)
     if min(len(x), len(y)) < 2:
-        return Estimate(value, None, None, min(len(x), len(y)))
+        return Estimate(value, None, None, n)
     rng = np.random.default_rng(seed)
-    drawn = [statistic(z[rng.integers(len(z), size=(resamples, len(z)))], axis=-1) for z in (x, y)]
+    drawn = [statistic(rng.choice(values, (resamples, values.size))) for values in strata]
     low, high = _percentiles(drawn[0] - drawn[1], confidence)
-    return Estimate(value, low, high, min(len(x), len(y)))
+    return Estimate(value, low, high, n)
 
 
 def probability_of_improvement(

@@ -16,7 +16,7 @@ from grownn_hpo.report.evaluation import FinalEvaluation, Promise, SeedScore, ev
 from grownn_hpo.report.incumbent import leaderboard, standings
 from grownn_hpo.report.statistics import (
     bootstrap_interval,
-    difference,
+    difference_interval,
     interquartile_mean,
     least_p,
     mann_whitney_p,
@@ -57,7 +57,7 @@ def test_intervals_agree_with_all_resamples_there_are() -> None:
     assert found.value == pytest.approx((x[:, None] > y[None, :]).mean())
     assert (found.low, found.high) == pytest.approx(np.percentile(wins, [2.5, 97.5]), abs=0.02)
     gaps = (interquartile_mean(every_x)[:, None] - interquartile_mean(every_y)[None, :]).ravel()
-    gain = difference(x, y, resamples=40_000)
+    gain = difference_interval(list(x), list(y), interquartile_mean, resamples=40_000)
     assert gain.value == pytest.approx(float(interquartile_mean(x) - interquartile_mean(y)))
     assert (gain.low, gain.high) == pytest.approx(np.percentile(gaps, [2.5, 97.5]), abs=0.02)
 

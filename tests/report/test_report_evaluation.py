@@ -8,7 +8,7 @@ import pytest
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import wording
 from grownn_hpo.report.evaluation import FinalEvaluation, Promise, RandomPolicy, SeedScore, evaluate
-from grownn_hpo.report.statistics import Estimate, difference, mean
+from grownn_hpo.report.statistics import Estimate, difference_interval
 
 PROMISE = Promise(0.9, 0.95, (0, 1, 2))
 SCORES = [SeedScore(100 + i, value, 0.5 + value / 2) for i, value in enumerate((0.1, 0.5, 0.6, 0.7, 0.9))]
@@ -62,7 +62,7 @@ def test_seeds_that_did_not_finish_are_named_not_counted() -> None:
 def test_the_gap_has_an_interval_where_the_seeds_behind_the_promise_are_known() -> None:
     promise = Promise(0.9, None, (0, 1, 2), (0.85, 0.9, 0.95))
     gap = evaluate("grown-4", 7, 2_000_000, SCORES, promise).tuning_gap
-    assert gap == difference((0.85, 0.9, 0.95), [s.mean_return for s in SCORES], mean)  # type: ignore[misc]
+    assert gap == difference_interval((0.85, 0.9, 0.95), [s.mean_return for s in SCORES])  # type: ignore[misc]
     assert gap.low is not None
     assert gap.high is not None
     assert gap.low < gap.value < gap.high

@@ -12,7 +12,7 @@ from grownn_hpo.report.statistics import (
     Estimate,
     bootstrap_band,
     bootstrap_interval,
-    difference,
+    difference_interval,
     interquartile_mean,
     mean,
 )
@@ -99,7 +99,7 @@ def test_a_band_resamples_whole_curves() -> None:
 def test_a_differences_interval_is_that_of_two_samples_resampled_on_their_own() -> None:
     rng = np.random.default_rng(3)
     x, y = rng.normal(1.0, 1.0, 12), rng.normal(0.4, 3.0, 30)
-    ours = difference(list(x), list(y), mean, resamples=20_000)
+    ours = difference_interval(list(x), list(y), resamples=20_000)
     theirs = stats.bootstrap(
         (x, y),
         lambda a, b, axis: np.mean(a, axis=axis) - np.mean(b, axis=axis),
@@ -109,7 +109,7 @@ def test_a_differences_interval_is_that_of_two_samples_resampled_on_their_own() 
     ).confidence_interval
     assert ours.value == pytest.approx(x.mean() - y.mean())
     assert (ours.low, ours.high) == (pytest.approx(theirs.low, abs=0.05), pytest.approx(theirs.high, abs=0.05))
-    assert ours == difference(list(x), list(y), mean, resamples=20_000)
+    assert ours == difference_interval(list(x), list(y), resamples=20_000)
     # A second opinion, in closed form: the mean's standard error of each sample, as its resamples have it.
     error = math.sqrt(x.var() / 12 + y.var() / 30)
     assert ours.high is not None
@@ -118,9 +118,9 @@ def test_a_differences_interval_is_that_of_two_samples_resampled_on_their_own() 
 
 
 def test_a_difference_from_a_single_value_has_no_interval() -> None:
-    assert difference([1.0], [0.25, 0.75], mean) == Estimate(0.5, None, None, 1)
-    assert difference([2.0, 2.0], [0.5, 0.5], mean) == Estimate(1.5, 1.5, 1.5, 2)
+    assert difference_interval([1.0], [0.25, 0.75]) == Estimate(0.5, None, None, 3)
+    assert difference_interval([2.0, 2.0], [0.5, 0.5]) == Estimate(1.5, 1.5, 1.5, 4)
     with pytest.raises(ValueError, match="0 values"):
-        difference([], [1.0])
+        difference_interval([], [1.0])
     with pytest.raises(ValueError, match="nan: values must be finite"):
-        difference([1.0], [math.nan])
+        difference_interval([1.0], [math.nan])

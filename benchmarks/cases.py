@@ -111,7 +111,7 @@ class Group:
             case "room10", "onehot", _:
                 return Size(26, warm_up=0, batch=65)
             case "room10", _, batch:
-                return Size(128 if batch == 256 else 64)
+                return Size(256 if batch == 256 else 64)
         return Size(512)
 
 

@@ -264,5 +264,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
             load_study(source)
     with pytest.raises(InputError, match="there is no such file"):
         read(tmp_path / "missing.yaml")
-    with pytest.raises(InputError, match=r"did you mean 'cartpole'\? bundled are: ant, cartpole"):
+    with pytest.raises(InputError, match=r"did you mean 'cartpole'\? bundled are: ant, ant-quick, cartpole"):
         load_study("cartpol")

@@ -49,14 +49,24 @@ class Detail(Enum):
 
 
 class Overview:
-    """Arms one below the other. `fitted`: no higher than the terminal, by whatever loses the least."""
+    """Arms one below the other, as of `now`, seconds since 1970 (None: whenever it is drawn).
 
-    def __init__(self, statuses: Sequence[ArmStatus], fitted: bool = False, trouble: str | None = None) -> None:
-        self._statuses, self._fitted, self._trouble = tuple(statuses), fitted, trouble
+    `fitted`: no higher than the terminal, by whatever loses the least. `trouble` is told below them.
+    """
+
+    def __init__(
+        self,
+        statuses: Sequence[ArmStatus],
+        fitted: bool = False,
+        trouble: str | None = None,
+        now: float | None = None,
+    ) -> None:
+        self._statuses, self._fitted, self._trouble, self._now = tuple(statuses), fitted, trouble, now
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         below = () if self._trouble is None else (Text(printable(self._trouble), style="red"),)
-        draw = _Drawing(options.max_width, ASCII if options.ascii_only else UNICODE, time.time())
+        now = time.time() if self._now is None else self._now
+        draw = _Drawing(options.max_width, ASCII if options.ascii_only else UNICODE, now)
         if not self._fitted:
             yield Group(*(draw.arm(status, Detail.FULL, MOST_RUNNING) for status in self._statuses), *below)
             return

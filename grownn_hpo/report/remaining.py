@@ -61,8 +61,9 @@ def paces(arm: Arm, entries: Mapping[Segment, Entry], running: Sequence[Running]
     found = {rung: seconds[rung] / steps[rung] for rung in steps}
     speeds: defaultdict[int, list[float]] = defaultdict(list)
     for each in running:
-        if each.env_steps_per_second and each.segment.rung not in found:
-            speeds[each.segment.rung].append(each.env_steps_per_second)
+        speed = each.env_steps_per_second
+        if speed is not None and speed > 0 and each.segment.rung not in found:
+            speeds[each.segment.rung].append(speed)
     found |= {rung: len(known) / sum(known) for rung, known in speeds.items()}
     if not found:
         return None

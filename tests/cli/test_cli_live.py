@@ -17,7 +17,7 @@ from grownn_hpo.report.status import ArmStatus, FailureStatus, Leader, RungStatu
 from grownn_hpo.search.ladder import RungProgress
 from grownn_hpo.trial import Segment
 
-NOW = time.time()
+NOW = 1_800_000_000.0
 LEARNING = (None, None, *(x / 10 for x in range(10)), *[None] * 36)
 STATUS = ArmStatus(
     study="room",
@@ -53,7 +53,7 @@ STATUS = ArmStatus(
 def shown(*statuses: ArmStatus, width: int = 110, height: int | None = None, encoding: str = "utf-8") -> str:
     file = io.TextIOWrapper(io.BytesIO(), encoding)
     console = Console(file=file, width=width, height=height or 100, highlight=False, markup=False)
-    console.print(Overview(statuses, fitted=height is not None))
+    console.print(Overview(statuses, fitted=height is not None, now=NOW))
     file.seek(0)
     return file.read()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -232,11 +234,21 @@ def test_no_command_minds_a_reader_that_leaves(study: LocalStudy, command_line: 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.fixture
+def heeds_hang_ups() -> Iterator[None]:
+    """For whom the tests are run with `nohup`: their programs would be deaf to it too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.slow
-def test_a_terminal_that_hangs_up_stops_the_study_cleanly(study: LocalStudy, first_bracket: str) -> None:
+def test_a_terminal_that_hangs_up_stops_the_study_cleanly(
+    study: LocalStudy, first_bracket: str, heeds_hang_ups: None
+) -> None:
     with study.held(2) as driver:
         study.when_waiting(2, driver)
-        driver.process.send_signal(1)
+        driver.process.send_signal(signal.SIGHUP)
         said = driver.ends(3, 30)
     assert "stopped with 2 segments under way" in said
     assert "Go on with: grownn resume results/tiny" in said

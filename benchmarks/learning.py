@@ -32,7 +32,7 @@ from benchmarks import peer
 from grownn_hpo import ppo
 from grownn_hpo.envs import VectorEnv, describe, play
 from grownn_hpo.report.canvas import COLOURS, style
-from grownn_hpo.report.statistics import Floats, bootstrap_band, bootstrap_interval, interquartile_mean
+from grownn_hpo.report.statistics import bootstrap_band, bootstrap_interval, difference_interval, interquartile_mean
 from grownn_hpo.spec import Network, PPOSettings
 
 RESULTS = Path(__file__).parent / "results"
@@ -169,18 +169,6 @@ def run(task: Task, side: str, seed: int) -> Run:
     return Run(points, time.process_time() - began)
 
 
-def difference(ours: list[float], theirs: list[float], resamples: int = 9999) -> dict[str, float]:
-    """Ours minus theirs, of the interquartile means, with a 95% bootstrap interval over both sides' seeds."""
-    generator = np.random.default_rng(0)
-
-    def resampled(values: list[float]) -> Floats:
-        return interquartile_mean(generator.choice(values, (resamples, len(values))))
-
-    low, high = np.quantile(resampled(ours) - resampled(theirs), (0.025, 0.975))
-    value = float(interquartile_mean(ours)) - float(interquartile_mean(theirs))
-    return {"value": value, "low": float(low), "high": float(high)}
-
-
 def figure(results: dict[str, dict[str, list[Run]]]) -> Figure:
     """Each task's return over env steps: the interquartile mean over seeds, and its 95% interval."""
     with style():
@@ -254,7 +242,9 @@ def comparison(sides: dict[str, list[Run]]) -> dict[str, Any]:
             "success": None if None in successes else float(np.mean([rate for rate in successes if rate is not None])),
             "cpu_seconds": float(np.median([one.cpu_seconds for one in runs])),
         }
-    found["difference"] = difference(*([one.points[-1][1] for one in sides[side]] for side in SIDES))
+    ours, theirs = ([one.points[-1][1] for one in sides[side]] for side in SIDES)
+    gap = difference_interval(ours, theirs, interquartile_mean)
+    found["difference"] = {"value": gap.value, "low": gap.low, "high": gap.high}
     return found
 
 

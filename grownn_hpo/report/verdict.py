@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from grownn_hpo.report import wording
 from grownn_hpo.report.comparison import (
+    SIGNIFICANT,
     Basis,
     Contender,
     Pair,
@@ -45,8 +46,8 @@ def _decided(pair: Pair, basis: Basis) -> str:
         f" {runs}, 95% intervals), and a run of {one.label} returns more than one of {other.label} with probability"
         f" {_chance(pair)} (Mann-Whitney, {_p(pair.p)})"
     )
-    if pair.verdict is Verdict.OPEN and pair.least_p > 0.05:
-        needed = next(n for n in range(2, 99) if least_p(n, n) <= 0.05)
+    if pair.verdict is Verdict.OPEN and pair.least_p > SIGNIFICANT:
+        needed = next(n for n in range(2, 99) if least_p(n, n) <= SIGNIFICANT)
         said += f"; so few runs could not tell whatever they gave, it takes at least {needed} of each"
     return f"{said}."
 

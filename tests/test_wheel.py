@@ -34,6 +34,7 @@ def test_a_wheel_runs_a_bundled_study_elsewhere(tmp_path: Path) -> None:
     listed = grownn("studies")
     assert listed.returncode == 0, listed.stderr
     assert "room-random-10x10" in listed.stdout
+    assert "16,384 + 12,288 + 12,288, depth 1 to 3" in listed.stdout
     small = ("--set", "arms.*.rungs.*.env_steps=1024", "--set", "arms.*.search.trials=1", "--workers", "0")
     ran = grownn("run", "cartpole", "--arm", "static-3", *small)
     assert ran.returncode == 0, ran.stderr

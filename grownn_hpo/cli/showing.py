@@ -133,7 +133,10 @@ def studies() -> None:
             ]
             env_steps = sum(n * rung.env_steps for n, rung in zip(slots, arm.rungs, strict=True)) * len(arm.seeds)
             first, last = arm.rungs[0], arm.rungs[-1]
-            grown = f"{len(arm.rungs)} x {first.env_steps:,}, depth {first.depth}"
+            lengths = [rung.env_steps for rung in arm.rungs]
+            equal = f"{len(lengths)} x {lengths[0]:,}"
+            trained = equal if len(set(lengths)) == 1 else " + ".join(f"{length:,}" for length in lengths)
+            grown = f"{trained}, depth {first.depth}"
             rungs = grown if first.depth == last.depth else f"{grown} to {last.depth}"
             listing.add_row(
                 name, arm.name, arm.task.env, rungs, str(arm.search.trials), str(len(arm.seeds)), f"{env_steps:,}"

@@ -30,6 +30,7 @@ FLOORS = {
     "segment": 2,
     "preflight": 2,
     "report": 2,
+    "acting": 3,
     "rehearsal": 3,
     "driver": 3,
     "cli": 4,
@@ -51,7 +52,7 @@ DOORS = {
     "dask": {"dispatch"},
     "distributed": {"dispatch"},
     "dask_jobqueue": {"dispatch"},
-    "torch": {"morphism", "ppo", "segment", "store.checkpoint", "preflight", "cli.examining"},
+    "torch": {"morphism", "ppo", "segment", "store.checkpoint", "preflight", "acting", "cli.examining"},
     "safetensors": {"store.checkpoint"},
 }
 INSIDE_FUNCTIONS = {

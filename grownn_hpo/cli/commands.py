@@ -41,6 +41,10 @@ Results = Annotated[Path, typer.Option(help="The folder that holds the studies' 
 ArmPath = Annotated[
     Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's: results/<study>[/<arm>].")
 ]
+Seed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="The agent of this seed.", show_default="the best at its last evaluation"),
+]
 AcceptEnvironment = Annotated[
     bool, typer.Option("--accept-environment", help="Go on although library versions or the CPU's kind changed.")
 ]
@@ -146,10 +150,10 @@ def table(
     ] = False,
 ) -> None:
     """Print an arm's ledger: one row per segment, the same bytes however it was computed."""
-    from grownn_hpo.cli import showing
+    from grownn_hpo.report.read import one_arm
     from grownn_hpo.report.table import table as ledger_table
 
-    sys.stdout.write(ledger_table(showing.one_arm(path), form.value, environments))
+    sys.stdout.write(ledger_table(one_arm(path), form.value, environments))
 
 
 @app.command()
@@ -180,6 +184,25 @@ def evaluate(
     from grownn_hpo.cli.driving import site_of
 
     evaluating.evaluate(incumbent, seeds, site_of(workers, cluster), results, json_)
+
+
+@app.command()
+def watch(
+    incumbent: Annotated[
+        Path, typer.Argument(metavar="INCUMBENT", help="A file that `grownn export` wrote, or an arm's folder.")
+    ],
+    seed: Seed = None,
+    episodes: Annotated[int, typer.Option(help="How many episodes of its last evaluation.", min=1)] = 1,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", metavar="FILE", help="A .gif or .mp4, instead of the terminal.", dir_okay=False),
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """See an incumbent's agent act: the very episodes that it was evaluated on, in the terminal or as a film."""
+    from grownn_hpo.cli import watching
+
+    watching.show(incumbent, seed, episodes, output, results)
 
 
 @app.command()

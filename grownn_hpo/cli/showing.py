@@ -14,34 +14,17 @@ from rich.live import Live
 from rich.table import Table
 
 from grownn_hpo.cli.live import REFRESH_SECONDS, status_view
+from grownn_hpo.cli.output import refuse_output
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
-from grownn_hpo.report.read import incumbent_of, read_evaluations, read_record, spent_segments
+from grownn_hpo.report.read import arms_at, incumbent_of, one_arm, read_evaluations, read_record, spent_segments
 from grownn_hpo.report.status import ArmStatus, read_status
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
 from grownn_hpo.store.commit import write_file
 from grownn_hpo.store.lease import Lease
-from grownn_hpo.store.paths import ArmFolder, arm_folders
-
-
-def arms_at(path: Path) -> tuple[ArmFolder, ...]:
-    """The arms at `path`; InputError if there are none."""
-    folders = arm_folders(path)
-    if not folders:
-        raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
-    return folders
-
-
-def one_arm(path: Path) -> ArmFolder:
-    """The one arm at `path`; InputError if there are several."""
-    folders = arms_at(path)
-    if len(folders) > 1:
-        listed = ", ".join(str(folder.root) for folder in folders)
-        raise InputError(f"{path}: holds {len(folders)} arms; name one of {listed}")
-    return folders[0]
 
 
 def status(path: Path, watch: bool, as_json: bool) -> None:
@@ -75,10 +58,7 @@ def export(path: Path, output: Path | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
-    if not output.parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {output.parent}")
-    if output.exists() and not output.is_file():  # /dev/null, for whoever may replace it
-        raise InputError(f"--output {output}: is no file that could be replaced; leave -o out to write to stdout")
+    refuse_output(output, "leave -o out to write to stdout")
     write_file(output, text.encode())
     print(f"wrote {output}; next: grownn evaluate {output}", file=sys.stderr)
 

@@ -56,6 +56,9 @@ def register_rooms() -> None:
 
 register_rooms()
 
+_CARDINAL = {"N": "north", "E": "east", "S": "south", "W": "west"}
+_COMPASS = _CARDINAL | {"NE": "north-east", "SE": "south-east", "SW": "south-west", "NW": "north-west"}
+
 
 class MiniHackEnv:
     """A MiniHack environment seen as its map of characters, uint8 [21, 79], and acted in by MiniHack's own actions.
@@ -90,6 +93,7 @@ class MiniHackEnv:
             )
         rows, columns = seen["chars"].shape or ()
         self.spaces = Spaces(Characters(rows, columns), Discrete(int(acted.n)))
+        self.action_names = tuple(map(_action_name, self._game.actions))
         self._success = self._game.StepStatus.TASK_SUCCESSFUL
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.uint8]:
@@ -117,3 +121,9 @@ class MiniHackEnv:
 
     def close(self) -> None:
         self._env.close()
+
+
+def _action_name(action: Any) -> str:
+    """What NLE calls an action, in words: `south-east`, `pickup`, `far north` for as far as one can go."""
+    word = _COMPASS.get(action.name, action.name.lower().replace("_", " "))
+    return f"far {word}" if "Longer" in type(action).__name__ else word

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
@@ -28,13 +29,17 @@ KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", 
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """A configuration of an arm, and what the search saw of it at `rung`."""
+    """A configuration of an arm, and what the search saw of it at `rung`.
+
+    `checkpoints` are the SHA-256 that the file names, by the segments that wrote them.
+    """
 
     arm: Arm
     config: int
     rung: int
     configuration: Configuration
     promise: Promise
+    checkpoints: Mapping[Segment, str] = field(default_factory=dict)
 
 
 def export_incumbent(folder: ArmFolder) -> str:
@@ -101,7 +106,8 @@ def read_incumbent(path: Path) -> Incumbent:
     if not isinstance(configuration, dict):
         raise InputError(Fault(file, "configuration", configuration, "must be a mapping of hyperparameters to values"))
     _refuse_foreign(configuration, arm, file)
-    return Incumbent(arm, config, rung, configuration, _promise(content.get("promised"), arm, file))
+    promise = _promise(content.get("promised"), arm, file)
+    return Incumbent(arm, config, rung, configuration, promise, _checkpoints(content.get("checkpoints"), config))
 
 
 def _refuse_foreign(configuration: Configuration, arm: Arm, file: str) -> None:
@@ -128,3 +134,13 @@ def _promise(promised: JsonValue, arm: Arm, file: str) -> Promise:
     if rate is not None and (not isinstance(rate, (int, float)) or isinstance(rate, bool) or not 0 <= rate <= 1):
         raise InputError(Fault(file, "promised.success_rate", rate, "must be a number from 0 to 1, or null"))
     return Promise(float(mean), None if rate is None else float(rate), arm.seeds)
+
+
+def _checkpoints(listed: JsonValue, config: int) -> dict[Segment, str]:
+    """The hashes by segment; an entry that is none is left out: training afresh needs no checkpoint."""
+    found = {}
+    for each in listed if isinstance(listed, list) else ():
+        match each:
+            case {"seed": int(seed), "rung": int(rung), "sha256": str(sha256)}:
+                found[Segment(config, rung, seed)] = sha256
+    return found

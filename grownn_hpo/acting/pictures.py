@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from grownn_hpo.acting import characters
 from grownn_hpo.acting.watching import Ending, Moment
 
-CAPTION_SIZE = 15
+CAPTION_SIZE = 14
 MARGIN = 12
 WIDTH = 480
 """What maps are drawn to fill, and captions to fit in, in pixels."""
@@ -22,28 +22,26 @@ _DIM = (150, 154, 162)
 _ENDINGS = {Ending.SUCCESS: (104, 220, 120), Ending.FAILURE: (244, 112, 96)}
 
 
-def draw(moment: Moment, title: str, part: tuple[slice, slice] | None) -> Image.Image:
-    """The moment with its caption, RGB; `part` is the part of a map to be drawn, None where there is a picture."""
+def draw(moment: Moment, title: tuple[str, str], part: tuple[slice, slice] | None) -> Image.Image:
+    """The moment above its caption, RGB; `part` is the part of a map to be drawn, None where there is a picture."""
     if part is not None:
         scene = _map(moment.observation, part)
     else:
         assert moment.picture is not None
         scene = Image.fromarray(moment.picture)
+    told = [(line, _DIM) for line in title] + [(caption(moment), characters.PLAIN)]
+    if moment.ending is not None:
+        told.append((moment.ending, _ENDINGS.get(moment.ending, characters.PLAIN)))
     font = _font(CAPTION_SIZE)
     height = sum(font.getmetrics())
     width = max(scene.width, WIDTH)
-    # Even sizes: most video players want no others.
-    size = (width + width % 2, (scene.height + 2 * height + 2 * MARGIN + 1) // 2 * 2)
+    # Even sizes: most video players want no others. All of a film's pictures have room for an ending.
+    size = (width + width % 2, (scene.height + 4 * height + 2 * MARGIN + 1) // 2 * 2)
     picture = Image.new("RGB", size, characters.BACKGROUND)
     picture.paste(scene, ((width - scene.width) // 2, 0))
     pen = ImageDraw.Draw(picture)
-    top = scene.height + MARGIN
-    pen.text((MARGIN, top), title, _DIM, font)
-    told = caption(moment)
-    pen.text((MARGIN, top + height), told, characters.PLAIN, font)
-    if moment.ending is not None:
-        shade = _ENDINGS.get(moment.ending, characters.PLAIN)
-        pen.text((MARGIN + font.getlength(told + "  "), top + height), moment.ending, shade, font)
+    for line, (text, shade) in enumerate(told):
+        pen.text((MARGIN, scene.height + MARGIN + line * height), text, shade, font)
     return picture
 
 

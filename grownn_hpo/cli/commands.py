@@ -158,16 +158,29 @@ def table(
 
 @app.command()
 def export(
-    path: ArmPath,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's; for --policy also an exported file.")
+    ],
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("-o", "--output", help="The file to write, instead of stdout.", dir_okay=False),
     ] = None,
+    policy: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write its trained policy as .onnx or .pt2 instead.", dir_okay=False),
+    ] = None,
+    seed: Seed = None,
+    results: Results = Path("results"),
 ) -> None:
-    """Write an arm's incumbent as one self-contained YAML file."""
+    """Write an arm's incumbent as one self-contained YAML file; or its trained policy, to be used without grownn."""
+    if policy is not None:
+        from grownn_hpo.cli import policies
+
+        policies.export(path, policy, output, seed, results)
+        return
     from grownn_hpo.cli import showing
 
-    showing.export(path, output)
+    showing.export(path, output, seed)
 
 
 @app.command()

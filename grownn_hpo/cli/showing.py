@@ -52,8 +52,10 @@ def status(path: Path, watch: bool, as_json: bool) -> None:
     console.print(Group(*map(status_view, statuses)))
 
 
-def export(path: Path, output: Path | None) -> None:
+def export(path: Path, output: Path | None, seed: int | None) -> None:
     """Write the incumbent of the arm at `path`."""
+    if seed is not None:
+        raise InputError(f"--seed {seed}: an incumbent is exported with all its seeds; --seed goes with --policy FILE")
     text = export_incumbent(one_arm(path))
     if output is None:
         sys.stdout.write(text)

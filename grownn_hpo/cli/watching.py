@@ -99,7 +99,7 @@ def _as_film(trained: TrainedAgent, episodes: int, output: Path, is_map: bool) -
     return played
 
 
-def _text(moment: Moment, title: str, part: tuple[slice, slice]) -> Text:
+def _text(moment: Moment, title: tuple[str, str], part: tuple[slice, slice]) -> Text:
     """The moment's map and caption, for a terminal."""
     text = Text()
     for line in lines(moment.observation, *part):
@@ -108,14 +108,14 @@ def _text(moment: Moment, title: str, part: tuple[slice, slice]) -> Text:
             plain = character == " " or (red, green, blue) == PLAIN or character in ".|-"
             text.append(character, "bold" if character == "@" else "" if plain else f"rgb({red},{green},{blue})")
         text.append("\n")
-    text.append(f"{title}\n", "dim").append(caption(moment))
+    text.append(", ".join(title) + "\n", "dim").append(caption(moment))
     if moment.ending is not None:
         text.append(f"  {moment.ending}", _SHADES.get(moment.ending, "bold"))
     return text.append("\n")
 
 
-def _title(trained: TrainedAgent, number: int) -> str:
-    return f"{trained.env}, {trained.arm.name} {trained.segment}, episode {number + 1}"
+def _title(trained: TrainedAgent, number: int) -> tuple[str, str]:
+    return trained.env, f"{trained.arm.name} {trained.segment}, episode {number + 1}"
 
 
 def _introduction(trained: TrainedAgent) -> str:
@@ -129,7 +129,7 @@ def _introduction(trained: TrainedAgent) -> str:
 
 def _compared(trained: TrainedAgent, played: Episodes) -> str:
     """How the evaluation that was played once more compares with what the ledger says of it."""
-    what = f"the evaluation that {wording.count(len(played.returns), 'episode')} made"
+    what = f"its evaluation, {wording.count(len(played.returns), 'episode')}"
     if played.mean_return == trained.result.mean_return:
         return f"{what}: mean return {wording.number(played.mean_return)}, exactly as in the ledger"
     return (

@@ -49,7 +49,8 @@ def caption(moment: Moment) -> str:
     """What happened in the moment, but for an ending: `step 7  south-east  return -0.01`."""
     parts = [f"step {moment.step:<3}"]
     if moment.action is not None:
-        parts.append(f"{moment.action:<10}")
+        name = f"action {moment.action}" if moment.action.isdecimal() else moment.action
+        parts.append(f"{name:<10}")
     return "  ".join([*parts, f"reward {moment.reward:.2f}", f"return {moment.total:.2f}"])
 
 

@@ -27,6 +27,14 @@ from grownn_hpo.store.commit import write_file
 
 MAPS_PER_SECOND = 5.0  # slow enough to see where the hero goes
 
+# MuJoCo's own choice is a window system; pygame looks for a screen and a sound card, and greets on stdout.
+WINDOWLESS = {
+    "MUJOCO_GL": "egl",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_AUDIODRIVER": "dummy",
+    "SDL_VIDEODRIVER": "dummy",
+}
+
 _SHADES = {Ending.SUCCESS: "green", Ending.FAILURE: "red"}
 
 
@@ -35,9 +43,11 @@ def show(path: Path, seed: int | None, episodes: int, output: Path | None, resul
     if output is not None:
         refuse_output(output)
         refuse_film(output.suffix)
-    # MuJoCo's own choice is a window system; it is asked for when MuJoCo is loaded.
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    # MuJoCo, when it is imported, already loads what MUJOCO_GL names: a bad name would hide behind "cannot be built".
+    surroundings = WINDOWLESS | os.environ
+    os.environ.pop("MUJOCO_GL", None)
     trained = choose(path, results).agent(seed)
+    os.environ.update(surroundings)
     is_map = isinstance(trained.spaces.observation, Characters)
     if output is None and not is_map:
         raise InputError(f"{trained.env} is drawn in pixels, not in text: name a file with -o FILE.gif or -o FILE.mp4")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -73,7 +75,10 @@ class GymnasiumEnv:
         Raises GrowNNError, with the drawing library's own words, where nothing can be drawn.
         """
         try:
-            drawn = self._env.render()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # pygame imports it
+                _load_opengl(self._env.unwrapped)
+                drawn = self._env.render()
         except Exception as error:  # OpenGL alone raises half a dozen kinds
             raise GrowNNError(
                 f"{self._name} cannot be drawn: {type(error).__name__}: {error}; {_drawing_advice(self._env.unwrapped)}"
@@ -145,6 +150,13 @@ def _numeric(env: str, which: str, space: gym_spaces.Space[Any]) -> gym_spaces.B
 
 def _observation(space: gym_spaces.Box | gym_spaces.Discrete) -> Vector:
     return Vector(int(space.n) if isinstance(space, gym_spaces.Discrete) else int(np.prod(space.shape)))
+
+
+def _load_opengl(task: Any) -> None:
+    """Have MuJoCo load what MUJOCO_GL names; where that fails, Gymnasium would leave half a viewer, which complains."""
+    backend = os.environ.get("MUJOCO_GL")
+    if backend and "mujoco" in type(task).__module__:
+        importlib.import_module(f"mujoco.{backend}")
 
 
 def _drawing_advice(task: Any) -> str:

@@ -104,6 +104,7 @@ def _as_film(trained: TrainedAgent, episodes: int, output: Path, is_map: bool) -
 
         for number in range(episodes):
             title = _title(trained, number)
+            _say(f"drawing episode {number + 1} of {episodes}; without a GPU, a minute for a thousand pictures")
             played = watch(trained, number, tell, pictures=True)
         write_file(output, film.finish())
     return played

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,29 +13,48 @@ from numpy.typing import NDArray
 RGB = tuple[int, int, int]
 
 BACKGROUND: RGB = (16, 18, 24)
-PLAIN: RGB = (228, 228, 228)
-HERO: RGB = (255, 255, 255)
-MONSTER: RGB = (244, 112, 96)
-OBJECT: RGB = (112, 200, 240)
+
+
+@dataclass(frozen=True, slots=True)
+class Shade:
+    """A colour in pictures, on `BACKGROUND`, and one in a terminal, by a name that its own theme gives a colour."""
+
+    rgb: RGB
+    terminal: str
+
+
+PLAIN = Shade((228, 228, 228), "")
+HERO = Shade((255, 255, 255), "bold")
+STAIRS = Shade((255, 214, 64), "bold yellow")
+FLOOR = Shade((128, 132, 140), "dim")
+WALL = Shade((176, 180, 188), "")
+CORRIDOR = Shade((164, 132, 96), "yellow")
+DOOR = Shade((214, 148, 72), "yellow")
+TRAP = Shade((232, 104, 232), "magenta")
+WATER = Shade((88, 148, 255), "blue")
+OBJECT = Shade((112, 200, 240), "cyan")
+MONSTER = Shade((244, 112, 96), "red")
 
 # NetHack's default symbols (Guidebook 3.6, "The map"); the observation has no colours of its own.
-_COLOURS: dict[str, RGB] = {
+_SHADES: dict[str, Shade] = {
     "@": HERO,
-    **dict.fromkeys("<>", (255, 214, 64)),  # stairs
-    **dict.fromkeys(".", (128, 132, 140)),  # floor
-    **dict.fromkeys("|-", (176, 180, 188)),  # walls, open doors
-    "#": (164, 132, 96),  # corridors, trees
-    "+": (214, 148, 72),  # doors
-    "^": (232, 104, 232),  # traps
-    **dict.fromkeys("}{~", (88, 148, 255)),  # water
+    "<": STAIRS,
+    ">": STAIRS,
+    ".": FLOOR,
+    "|": WALL,  # or an open door
+    "-": WALL,
+    "#": CORRIDOR,  # or a tree
+    "+": DOOR,
+    "^": TRAP,
+    **dict.fromkeys("}{~", WATER),
     **dict.fromkeys('$*()[!?/="%`_', OBJECT),
-    **dict.fromkeys("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ&;:'", MONSTER),
+    **dict.fromkeys(string.ascii_letters + "&;:'", MONSTER),
 }
 
 
-def colour(character: str) -> RGB:
-    """The colour of one of the map's characters."""
-    return _COLOURS.get(character, PLAIN)
+def shade(character: str) -> Shade:
+    """The shade of one of the map's characters."""
+    return _SHADES.get(character, PLAIN)
 
 
 def lines(screen: NDArray[Any], rows: slice, columns: slice) -> tuple[str, ...]:

@@ -16,7 +16,10 @@ GIF, MP4 = ".gif", ".mp4"
 HELD_SECONDS = 1.5
 """How long the last picture of an episode stays."""
 
-_GIF_WIDTH = 480
+MOST_PER_SECOND = {GIF: 12.5, MP4: 25.0}
+"""At most so many pictures of a moving scene are worth their space: a GIF takes tens of KB for each."""
+
+_GIF_WIDTH = 384
 _GIF_COLOURS = 96
 
 
@@ -35,10 +38,13 @@ class Film(Protocol):
     def __exit__(self, *error: object) -> None: ...
 
 
-def film_for(suffix: str, per_second: float) -> Film:
-    """A film of that many pictures a second; InputError for an unknown suffix, or where no MP4 can be made."""
+def film_for(suffix: str, per_second: float, photographs: bool = False) -> Film:
+    """A film of that many pictures a second; InputError for an unknown suffix, or where no MP4 can be made.
+
+    A GIF of `photographs`, of which every pixel changes, is made smaller.
+    """
     if suffix == GIF:
-        return _Gif(per_second)
+        return _Gif(per_second, photographs)
     if suffix == MP4:
         return _Mp4(per_second)
     raise InputError(f"--output: {suffix or 'no suffix'!r} is no film: the file's name must end in {GIF} or {MP4}")
@@ -52,17 +58,18 @@ def refuse_film(suffix: str) -> None:
 class _Gif:
     """256 colours at most, anywhere to be seen. Pictures are kept small meanwhile."""
 
-    def __init__(self, per_second: float) -> None:
+    def __init__(self, per_second: float, small: bool) -> None:
+        self._small = small
         self._milliseconds = 1000 / per_second
         self._pictures: list[Image.Image] = []
         self._durations: list[int] = []
 
     def add(self, picture: Image.Image, hold: bool = False) -> None:
-        if picture.width > _GIF_WIDTH:
+        if self._small and picture.width > _GIF_WIDTH:
             height = round(picture.height * _GIF_WIDTH / picture.width)
             picture = picture.resize((_GIF_WIDTH, height), Image.Resampling.LANCZOS)
         # Undithered: noise that differs from picture to picture is most of a GIF's size.
-        reduced = picture.quantize(_GIF_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        reduced = picture.quantize(_GIF_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         self._pictures.append(reduced)
         self._durations.append(round(1000 * HELD_SECONDS if hold else self._milliseconds))
 

@@ -29,9 +29,9 @@ def draw(moment: Moment, title: tuple[str, str], part: tuple[slice, slice] | Non
     else:
         assert moment.picture is not None
         scene = Image.fromarray(moment.picture)
-    told = [(line, _DIM) for line in title] + [(caption(moment), characters.PLAIN)]
+    told = [(line, _DIM) for line in title] + [(caption(moment), characters.PLAIN.rgb)]
     if moment.ending is not None:
-        told.append((moment.ending, _ENDINGS.get(moment.ending, characters.PLAIN)))
+        told.append((moment.ending, _ENDINGS.get(moment.ending, characters.PLAIN.rgb)))
     font = _font(CAPTION_SIZE)
     height = sum(font.getmetrics())
     width = max(scene.width, WIDTH)
@@ -68,7 +68,7 @@ def _map(screen: NDArray[np.uint8], part: tuple[slice, slice]) -> Image.Image:
         for column, character in enumerate(line):
             if character != " ":
                 place = (MARGIN + column * width, MARGIN + row * height)
-                pen.text(place, character, characters.colour(character), font)
+                pen.text(place, character, characters.shade(character).rgb, font)
     return picture
 
 

@@ -22,8 +22,6 @@ from grownn_hpo.envs.interface import Drawable, Single, Transition
 from grownn_hpo.envs.opening import open_env
 from grownn_hpo.errors import Fault, InputError
 
-MOST_PICTURES_PER_SECOND = 25
-
 
 class Ending(StrEnum):
     """How an episode ended."""
@@ -52,17 +50,20 @@ class Moment:
     picture: NDArray[np.uint8] | None
 
 
-def watch(trained: TrainedAgent, number: int, tell: Callable[[Moment], None], pictures: bool = False) -> Episodes:
+def watch(
+    trained: TrainedAgent, number: int, tell: Callable[[Moment], None], pictures_per_second: float | None = None
+) -> Episodes:
     """Play the agent's last evaluation once more, and tell every moment of episode `number`, counted from 0.
 
-    Returns the evaluation's episodes. With `pictures` only moments that have one are told: the first, the last, and of
-    those between as many as make `pictures_per_second`. Raises InputError for a number that the evaluation has not,
-    GrowNNError where pictures cannot be drawn.
+    Returns the evaluation's episodes. With `pictures_per_second` only moments that have a picture are told: the first,
+    the last, and as many between as there are at that pace, or a slower one (see `pace`). Raises InputError for a
+    number that the evaluation has not, GrowNNError where pictures cannot be drawn.
     """
     last = trained.arm.evaluation.episodes
     if not 0 <= number < last:
         raise InputError(Fault("", "episode", number + 1, f"the agent's evaluation had {last} episodes, 1 to {last}"))
-    stride = _stride(trained) if pictures else 1
+    pictures = pictures_per_second is not None
+    stride = 1 if pictures_per_second is None else _stride(trained, pictures_per_second)
 
     def opener(env: str, kwargs: Mapping[str, Any]) -> Single:
         return _Watched(open_env(env, kwargs, pictures), number, tell, stride, pictures)
@@ -70,14 +71,18 @@ def watch(trained: TrainedAgent, number: int, tell: Callable[[Moment], None], pi
     return trained.replay(opener)
 
 
-def pictures_per_second(trained: TrainedAgent) -> float:
-    """How many pictures `watch` makes for a second at the environment's own speed: 25 at most."""
-    return (trained.steps_per_second or 1.0) / _stride(trained)
+def pace(trained: TrainedAgent, most: float) -> float:
+    """How many of the pictures that `watch` makes, asked for `most`, are a second at the environment's own speed."""
+    return _speed(trained) / _stride(trained, most)
 
 
-def _stride(trained: TrainedAgent) -> int:
+def _stride(trained: TrainedAgent, most: float) -> int:
     """How many env steps there are from picture to picture."""
-    return math.ceil((trained.steps_per_second or 1.0) / MOST_PICTURES_PER_SECOND)
+    return math.ceil(_speed(trained) / most)
+
+
+def _speed(trained: TrainedAgent) -> float:
+    return trained.steps_per_second or 1.0  # a map has no speed of its own
 
 
 class _Watched:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from grownn_hpo.acting.characters import PLAIN, colour, extent, lines
+from grownn_hpo.acting.characters import extent, lines, shade
 from grownn_hpo.acting.choosing import choose
-from grownn_hpo.acting.films import film_for, refuse_film
+from grownn_hpo.acting.films import MOST_PER_SECOND, film_for, refuse_film
 from grownn_hpo.acting.pictures import caption, draw
 from grownn_hpo.acting.trained import TrainedAgent
-from grownn_hpo.acting.watching import Ending, Moment, pictures_per_second, watch
+from grownn_hpo.acting.watching import Ending, Moment, pace, watch
 from grownn_hpo.cli.output import refuse_output
 from grownn_hpo.envs import Episodes
 from grownn_hpo.errors import InputError
@@ -97,15 +97,18 @@ def _as_film(trained: TrainedAgent, episodes: int, output: Path, is_map: bool) -
                     film.add(draw(moment, _title(trained, number), part), moment.ending is not None)
             write_file(output, film.finish())
         return played
-    with film_for(output.suffix, pictures_per_second(trained)) as film:
+    most = MOST_PER_SECOND[output.suffix]
+    with film_for(output.suffix, pace(trained, most), photographs=True) as film:
 
         def tell(moment: Moment) -> None:
             film.add(draw(moment, title, None), moment.ending is not None)
 
         for number in range(episodes):
             title = _title(trained, number)
-            _say(f"drawing episode {number + 1} of {episodes}; without a GPU, a minute for a thousand pictures")
-            played = watch(trained, number, tell, pictures=True)
+            _say(
+                f"drawing episode {number + 1} of {episodes}; without a GPU, about two minutes for a thousand pictures"
+            )
+            played = watch(trained, number, tell, most)
         write_file(output, film.finish())
     return played
 
@@ -115,9 +118,7 @@ def _text(moment: Moment, title: tuple[str, str], part: tuple[slice, slice]) -> 
     text = Text()
     for line in lines(moment.observation, *part):
         for character in line:
-            red, green, blue = colour(character)
-            plain = character == " " or (red, green, blue) == PLAIN or character in ".|-"
-            text.append(character, "bold" if character == "@" else "" if plain else f"rgb({red},{green},{blue})")
+            text.append(character, shade(character).terminal)
         text.append("\n")
     text.append(", ".join(title) + "\n", "dim").append(caption(moment))
     if moment.ending is not None:

@@ -13,6 +13,7 @@ from needed import needed
 from small_studies import ROOMS_CONFIGURATION, rooms_arm
 
 import grownn_hpo as gh
+from grownn_hpo.cli.policies import export
 from grownn_hpo.environment import environment
 from grownn_hpo.report.table import table
 from grownn_hpo.store.arm import create_arm
@@ -38,9 +39,11 @@ def test_the_documentation_runs(
     rooms: ArmFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     needed("pandas", "notebooks")
+    needed("onnxruntime", "onnx")
     monkeypatch.chdir(rooms.root.parents[2])
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 6
+    export(rooms.root, Path("policy.onnx"), None, None, Path("results"))  # as the documentation's command does
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), names)

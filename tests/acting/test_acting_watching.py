@@ -11,7 +11,7 @@ from PIL import Image
 from grownn_hpo.acting import characters
 from grownn_hpo.acting.pictures import draw
 from grownn_hpo.acting.trained import TrainedAgent, load_agent
-from grownn_hpo.acting.watching import Ending, Moment, pictures_per_second, watch
+from grownn_hpo.acting.watching import Ending, Moment, pace, watch
 from grownn_hpo.cli.watching import WINDOWLESS, show
 from grownn_hpo.errors import GrowNNError, InputError
 from grownn_hpo.store.paths import ArmFolder
@@ -47,7 +47,7 @@ def test_drawing_changes_no_episode(pendulum: ArmFolder, monkeypatch: pytest.Mon
     agent = load_agent(pendulum, 1, 1, 0)
     moments: list[Moment] = []
     try:
-        played = watch(agent, 1, moments.append, pictures=True)
+        played = watch(agent, 1, moments.append, 25)
     except GrowNNError as error:  # no OpenGL on this machine: then that must be what it says
         assert "cannot be drawn" in str(error)  # noqa: PT017
         assert "MUJOCO_GL=osmesa" in str(error)  # noqa: PT017
@@ -55,7 +55,7 @@ def test_drawing_changes_no_episode(pendulum: ArmFolder, monkeypatch: pytest.Mon
     assert played.mean_return == agent.result.mean_return
     assert moments[-1].total == played.returns[1]
     assert moments[-1].step == played.lengths[1]
-    assert pictures_per_second(agent) == 25  # the pendulum has 25 env steps a second
+    assert [pace(agent, most) for most in (60, 25, 12.5, 10)] == [25, 25, 12.5, 25 / 3]  # it has 25 env steps a second
     pictures = [m.picture for m in moments]
     assert all(p is not None and p.shape == (480, 480, 3) and p.std() > 5 for p in pictures)
     assert not np.array_equal(pictures[0], pictures[-1])
@@ -97,7 +97,7 @@ def test_a_map_is_drawn_in_its_colours_above_its_caption() -> None:
     ]
     assert len({picture.size for picture in drawn}) == 1
     colours = {colour for _, colour in drawn[0].getcolors(1 << 16) or ()}
-    assert {characters.HERO, characters.MONSTER, characters.colour(">"), characters.BACKGROUND} <= colours
+    assert {characters.HERO.rgb, characters.MONSTER.rgb, characters.STAIRS.rgb, characters.BACKGROUND} <= colours
     assert len({picture.tobytes() for picture in drawn}) == 3
     # Nothing runs out of the picture: the rightmost column is background.
     for picture in drawn:

@@ -52,6 +52,10 @@ Results = Annotated[Path, typer.Option(help="The folder that holds the studies' 
 ArmPath = Annotated[
     Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's: results/<study>[/<arm>].")
 ]
+Seed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="The agent of this seed.", show_default="the best at its last evaluation"),
+]
 AcceptEnvironment = Annotated[
     bool, typer.Option("--accept-environment", help="Go on although library versions or the CPU's kind changed.")
 ]
@@ -148,9 +152,9 @@ def status(
     grownn_hpo.report.status.ArmStatus. With --watch, such a line, or one in words where there is no terminal, whenever
     something has changed. Ctrl-C ends it, with exit code 0.
     """
-    from grownn_hpo.cli import watching
+    from grownn_hpo.cli import following
 
-    watching.status(path, watch, json_)
+    following.status(path, watch, json_)
 
 
 @app.command()
@@ -162,24 +166,37 @@ def table(
     ] = False,
 ) -> None:
     """Print an arm's ledger: one row per segment, the same bytes however it was computed."""
-    from grownn_hpo.cli import showing
+    from grownn_hpo.report.read import one_arm
     from grownn_hpo.report.table import table as ledger_table
 
-    sys.stdout.write(ledger_table(showing.one_arm(path), form.value, environments))
+    sys.stdout.write(ledger_table(one_arm(path), form.value, environments))
 
 
 @app.command()
 def export(
-    path: ArmPath,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A study's folder, or one arm's; for --policy also an exported file.")
+    ],
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("-o", "--output", help="The file to write, instead of stdout.", dir_okay=False),
     ] = None,
+    policy: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write its trained policy as .onnx or .pt2 instead.", dir_okay=False),
+    ] = None,
+    seed: Seed = None,
+    results: Results = Path("results"),
 ) -> None:
-    """Write an arm's incumbent as one self-contained YAML file."""
+    """Write an arm's incumbent as one self-contained YAML file; or its trained policy, to be used without grownn."""
+    if policy is not None:
+        from grownn_hpo.cli import policies
+
+        policies.export(path, policy, output, seed, results)
+        return
     from grownn_hpo.cli import showing
 
-    showing.export(path, output)
+    showing.export(path, output, seed)
 
 
 @app.command()
@@ -218,6 +235,25 @@ def evaluate(
     evaluating.evaluate(
         incumbent, seeds, site_of(workers, cluster), results, json_, None if form is None else form.value, top, output
     )
+
+
+@app.command()
+def watch(
+    incumbent: Annotated[
+        Path, typer.Argument(metavar="INCUMBENT", help="A file that `grownn export` wrote, or an arm's folder.")
+    ],
+    seed: Seed = None,
+    episodes: Annotated[int, typer.Option(help="How many episodes of its last evaluation.", min=1)] = 1,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("-o", "--output", metavar="FILE", help="A .gif or .mp4, instead of the terminal.", dir_okay=False),
+    ] = None,
+    results: Results = Path("results"),
+) -> None:
+    """See an incumbent's agent act: the very episodes that it was evaluated on, in the terminal or as a film."""
+    from grownn_hpo.cli import watching
+
+    watching.show(incumbent, seed, episodes, output, results)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from grownn_hpo.cli.driving import drive_arms
-from grownn_hpo.cli.showing import check_target, one_arm, write_target
+from grownn_hpo.cli.output import refuse_output, write_output
 from grownn_hpo.driver.arms import OpenArm, check_arms, open_evaluations, open_path
 from grownn_hpo.driver.site import Site
 from grownn_hpo.envs import random_policy
@@ -23,7 +23,7 @@ from grownn_hpo.report import wording
 from grownn_hpo.report.evaluation import FinalEvaluation, Promise, RandomPolicy, SeedScore
 from grownn_hpo.report.evaluation import evaluate as evaluation_of
 from grownn_hpo.report.incumbent_file import Incumbent, export_incumbent, leading, read_incumbent
-from grownn_hpo.report.read import keep_evaluation
+from grownn_hpo.report.read import keep_evaluation, one_arm
 from grownn_hpo.report.reranking import Reranking, rerank
 from grownn_hpo.report.statistics import Estimate
 from grownn_hpo.spec import Arm
@@ -54,7 +54,7 @@ def evaluate(
     if output is not None and top is None:
         raise InputError(f"--output {output}: is for the new first of --top K; an incumbent's file is there already")
     if output is not None:
-        check_target(output)
+        refuse_output(output)
     fresh = parse_seeds(seeds)
     incumbents, searched = _incumbents(path, top, results)
     arm = incumbents[0].arm
@@ -79,7 +79,7 @@ def evaluate(
     elif form is not None:
         _print_scores(found, ranking, form)
     if output is not None and ranking is not None:
-        write_target(output, _new_first(ranking, searched))
+        write_output(output, _new_first(ranking, searched))
     _say(f"Next: {_next(fresh, output, searched)}")
 
 

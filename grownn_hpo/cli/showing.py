@@ -9,12 +9,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from grownn_hpo.cli.output import refuse_output, write_output
 from grownn_hpo.errors import InputError
 from grownn_hpo.report import labelled, write_report
 from grownn_hpo.report.incumbent_file import export_incumbent
 from grownn_hpo.report.mirror import Target, write_mirror
 from grownn_hpo.report.read import (
+    arms_at,
     incumbent_of,
+    one_arm,
     read_evaluations,
     read_fresh_runs,
     read_record,
@@ -23,51 +26,21 @@ from grownn_hpo.report.read import (
 from grownn_hpo.search.ladder import Ladder
 from grownn_hpo.spec.study import bundled_studies, load_study
 from grownn_hpo.store.cleaning import checkpoints_of, delete_checkpoints
-from grownn_hpo.store.commit import write_file
 from grownn_hpo.store.lease import Lease
-from grownn_hpo.store.paths import ArmFolder, arm_folders
 
 
-def arms_at(path: Path) -> tuple[ArmFolder, ...]:
-    """The arms at `path`; InputError if there are none."""
-    folders = arm_folders(path)
-    if not folders:
-        raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
-    return folders
-
-
-def one_arm(path: Path) -> ArmFolder:
-    """The one arm at `path`; InputError if there are several."""
-    folders = arms_at(path)
-    if len(folders) > 1:
-        listed = ", ".join(str(folder.root) for folder in folders)
-        raise InputError(f"{path}: holds {len(folders)} arms; name one of {listed}")
-    return folders[0]
-
-
-def export(path: Path, output: Path | None) -> None:
+def export(path: Path, output: Path | None, seed: int | None) -> None:
     """Write the incumbent of the arm at `path`."""
+    if seed is not None:
+        raise InputError(f"--seed {seed}: an incumbent is exported with all its seeds; --seed goes with --policy FILE")
+    if output is not None:
+        refuse_output(output, "leave -o out to write to stdout")
     text = export_incumbent(one_arm(path))
     if output is None:
         sys.stdout.write(text)
         return
-    check_target(output)
-    write_target(output, text)
+    write_output(output, text)
     print(f"next: grownn evaluate {output}", file=sys.stderr)
-
-
-def check_target(output: Path) -> None:
-    """InputError where `--output` names no file that could be written."""
-    if not output.parent.is_dir():
-        raise InputError(f"--output {output}: there is no folder {output.parent}")
-    if output.exists() and not output.is_file():  # /dev/null, for whoever may replace it
-        raise InputError(f"--output {output}: is no file that could be replaced; leave -o out to write to stdout")
-
-
-def write_target(output: Path, text: str) -> None:
-    """Write what `--output` was given for, and say so."""
-    write_file(output, text.encode())
-    print(f"wrote {output}", file=sys.stderr)
 
 
 def report(paths: Sequence[Path], output: Path | None) -> None:

@@ -1,159 +1,155 @@
-"""`grownn status`: once, or until all is complete: on a terminal a view that fills it, in a file a line for a change.
-
-Nothing is driven here, so that Ctrl-C is no failure: it ends the watching, with exit code 0.
-"""
+"""`grownn watch`: an agent's episodes in the terminal, or as a film."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import select
-import signal
+import os
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NamedTuple, TextIO
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from grownn_hpo.cli.lines import news
-from grownn_hpo.cli.live import REFRESH_SECONDS, log_line
-from grownn_hpo.cli.showing import arms_at
-from grownn_hpo.cli.view import Overview
-from grownn_hpo.errors import GrowNNError
-from grownn_hpo.report.status import ArmStatus, arm_status, read_status
-from grownn_hpo.store.known import Known, read_known
-from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.acting.characters import extent, lines, shade
+from grownn_hpo.acting.choosing import choose
+from grownn_hpo.acting.films import MOST_PER_SECOND, film_for, refuse_film
+from grownn_hpo.acting.pictures import caption, draw
+from grownn_hpo.acting.trained import TrainedAgent
+from grownn_hpo.acting.watching import Ending, Moment, pace, watch
+from grownn_hpo.cli.output import refuse_output
+from grownn_hpo.envs import Episodes
+from grownn_hpo.errors import InputError
+from grownn_hpo.report import wording
+from grownn_hpo.spec import Characters
+from grownn_hpo.store.commit import write_file
 
-IDLE_SHARE = 9
-"""After reading all results, so many times as long as that took only what is under way is looked at."""
+MAPS_PER_SECOND = 5.0  # slow enough to see where the hero goes
 
+# MuJoCo's own choice is a window system; pygame looks for a screen and a sound card, and greets on stdout.
+WINDOWLESS = {
+    "MUJOCO_GL": "egl",
+    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
+    "SDL_AUDIODRIVER": "dummy",
+    "SDL_VIDEODRIVER": "dummy",
+}
 
-def status(path: Path, watch: bool, as_json: bool) -> None:
-    """Show where the arms at `path` stand, once or until all are complete."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    if not watch:
-        statuses = [read_status(folder) for folder in arms_at(path)]
-        if as_json:
-            print(json.dumps([asdict(each) for each in statuses]))
-        else:
-            console.print(Overview(statuses))
-        return
-    with quitting() as over:
-        if as_json:
-            _print_changes(looks(path, over, sys.stdout))
-        elif console.is_terminal and sys.stderr.isatty() and not console.is_dumb_terminal:
-            _fill_the_screen(looks(path, over, sys.stderr), console)
-        else:
-            _tell_news(looks(path, over, sys.stderr), console)
+_SHADES = {Ending.SUCCESS: "green", Ending.FAILURE: "red"}
 
 
-class Look(NamedTuple):
-    """What was seen last, and why it could not be seen again just now."""
-
-    statuses: tuple[ArmStatus, ...]
-    trouble: str | None = None
-
-
-def looks(path: Path, over: threading.Event, reader: TextIO) -> Iterator[Look]:
-    """The arms at `path` as they stand, about once a second, until they are complete, `over`, or nobody reads.
-
-    What goes wrong at the first look is raised. Later it may pass: somebody resumes, cleans or restores the study.
-    """
-    sight = Sight(path)
-    look = Look(sight.look())
-    while True:
-        yield look
-        if look.trouble is None and all(each.complete for each in look.statuses):
-            return
-        if over.wait(REFRESH_SECONDS) or nobody_reads(reader):
-            return
-        try:
-            look = Look(sight.look())
-        except (GrowNNError, OSError) as error:
-            look = Look(look.statuses, f"cannot be read just now: {error}")
-
-
-class Sight:
-    """Arms that are looked at again and again: their results now and then, what is under way each time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: dict[Path, tuple[Known, float]] = {}
-
-    def look(self) -> tuple[ArmStatus, ...]:
-        """Where the arms stand; raises as `read_status` does."""
-        return tuple(map(self._status, arms_at(self._path)))
-
-    def _status(self, folder: ArmFolder) -> ArmStatus:
-        began = time.monotonic()
-        known, due = self._known.get(folder.root, (None, 0.0))
-        if known is None or began >= due:
-            known = read_known(folder)
-            now = time.monotonic()
-            self._known[folder.root] = (known, now + IDLE_SHARE * (now - began))
-        return arm_status(folder, known.arm, known.ledger, known.brackets, known.outcomes)
+def show(path: Path, seed: int | None, episodes: int, output: Path | None, results: Path) -> None:
+    """Show the first `episodes` of the last evaluation of the incumbent at `path`."""
+    if output is not None:
+        refuse_output(output)
+        refuse_film(output.suffix)
+    # MuJoCo, when it is imported, already loads what MUJOCO_GL names: a bad name would hide behind "cannot be built".
+    surroundings = WINDOWLESS | os.environ
+    os.environ.pop("MUJOCO_GL", None)
+    trained = choose(path, results).agent(seed)
+    os.environ.update(surroundings)
+    is_map = isinstance(trained.spaces.observation, Characters)
+    if output is None and not is_map:
+        raise InputError(f"{trained.env} is drawn in pixels, not in text: name a file with -o FILE.gif or -o FILE.mp4")
+    evaluated = trained.arm.evaluation.episodes
+    if episodes > evaluated:
+        raise InputError(f"--episodes {episodes}: the agent's last evaluation had {evaluated}; name at most so many")
+    _say(_introduction(trained))
+    played = _in_terminal(trained, episodes) if output is None else _as_film(trained, episodes, output, is_map)
+    for number in range(episodes):
+        success = played.successes[number]
+        end = "" if success is None else f", {Ending.SUCCESS if success else Ending.FAILURE}"
+        _say(f"episode {number + 1}: return {played.returns[number]:.4g}, {played.lengths[number]} env steps{end}")
+    _say(_compared(trained, played))
+    if output is not None:
+        print(output)
 
 
-def _fill_the_screen(seen: Iterator[Look], console: Console) -> None:
-    look = None
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        for look in seen:
-            live.update(Overview(look.statuses, fitted=True, trouble=look.trouble), refresh=True)
-    if look is not None:
-        console.print(Overview(look.statuses, trouble=look.trouble))
+def _in_terminal(trained: TrainedAgent, episodes: int) -> Episodes:
+    console = Console(stderr=True, highlight=False)
+    for number in range(episodes):
+        moments: list[Moment] = []
+        played = watch(trained, number, moments.append)
+        part = extent(moment.observation for moment in moments)
+        title = _title(trained, number)
+        if not console.is_terminal:  # a log file: one map after the other
+            for moment in moments:
+                console.print(_text(moment, title, part))
+            continue
+        with Live(console=console, auto_refresh=False) as live:
+            for moment in moments:
+                live.update(_text(moment, title, part), refresh=True)
+                time.sleep(1 / MAPS_PER_SECOND)
+    return played
 
 
-def _tell_news(seen: Iterator[Look], console: Console) -> None:
-    before: dict[str, ArmStatus] = {}
-    trouble = None
-    for look in seen:
-        for each in look.statuses:
-            for line in news(before.get(each.folder), each):
-                log_line(console, line)
-            before[each.folder] = each
-        if look.trouble is not None and look.trouble != trouble:
-            log_line(console, look.trouble)
-        trouble = look.trouble
+def _as_film(trained: TrainedAgent, episodes: int, output: Path, is_map: bool) -> Episodes:
+    if is_map:
+        told: list[Sequence[Moment]] = []
+        for number in range(episodes):
+            moments: list[Moment] = []
+            played = watch(trained, number, moments.append)
+            told.append(moments)
+        part = extent(moment.observation for moments in told for moment in moments)
+        with film_for(output.suffix, MAPS_PER_SECOND) as film:
+            for number, each in enumerate(told):
+                for moment in each:
+                    film.add(draw(moment, _title(trained, number), part), moment.ending is not None)
+            write_file(output, film.finish())
+        return played
+    most = MOST_PER_SECOND[output.suffix]
+    with film_for(output.suffix, pace(trained, most), photographs=True) as film:
+
+        def tell(moment: Moment) -> None:
+            film.add(draw(moment, title, None), moment.ending is not None)
+
+        for number in range(episodes):
+            title = _title(trained, number)
+            _say(
+                f"drawing episode {number + 1} of {episodes}; without a GPU, about two minutes for a thousand pictures"
+            )
+            played = watch(trained, number, tell, most)
+        write_file(output, film.finish())
+    return played
 
 
-def _print_changes(seen: Iterator[Look]) -> None:
-    before = None
-    for look in seen:
-        line = json.dumps([asdict(each) for each in look.statuses])
-        if line != before:
-            print(line, flush=True)
-        before = line
+def _text(moment: Moment, title: tuple[str, str], part: tuple[slice, slice]) -> Text:
+    """The moment's map and caption, for a terminal."""
+    text = Text()
+    for line in lines(moment.observation, *part):
+        for character in line:
+            text.append(character, shade(character).terminal)
+        text.append("\n")
+    text.append(", ".join(title) + "\n", "dim").append(caption(moment))
+    if moment.ending is not None:
+        text.append(f"  {moment.ending}", _SHADES.get(moment.ending, "bold"))
+    return text.append("\n")
 
 
-@contextlib.contextmanager
-def quitting() -> Iterator[threading.Event]:
-    """Set on SIGINT, SIGTERM or SIGHUP, so that the terminal is left as it was found."""
-    over = threading.Event()
-
-    def asked(number: int, frame: FrameType | None) -> None:
-        over.set()
-
-    heeded = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, asked) for number in heeded if signal.getsignal(number) != signal.SIG_IGN}
-    try:
-        yield over
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _title(trained: TrainedAgent, number: int) -> tuple[str, str]:
+    return trained.env, f"{trained.arm.name} {trained.segment}, episode {number + 1}"
 
 
-def nobody_reads(stream: TextIO) -> bool:
-    """Whether the pipe or terminal behind a stream has lost its other end: `grownn status --watch --json | head -1`."""
-    try:
-        descriptor = stream.fileno()
-    except OSError:  # no stream of the system's: a program's own
-        return False
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return bool(poll.poll(0))
+def _introduction(trained: TrainedAgent) -> str:
+    result = trained.result
+    returned = wording.number(result.mean_return)
+    return (
+        f"{trained.arm.study}/{trained.arm.name}, configuration {trained.segment.config}, seed {trained.segment.seed},"
+        f" after {wording.env_steps(result.env_steps)}: mean return {returned}"
+    )
+
+
+def _compared(trained: TrainedAgent, played: Episodes) -> str:
+    """How the evaluation that was played once more compares with what the ledger says of it."""
+    what = f"its evaluation, {wording.count(len(played.returns), 'episode')}"
+    if played.mean_return == trained.result.mean_return:
+        return f"{what}: mean return {wording.number(played.mean_return)}, exactly as in the ledger"
+    return (
+        f"{what}: mean return {wording.number(played.mean_return)}, where the ledger has"
+        f" {wording.number(trained.result.mean_return)}: other library versions, or another"
+        " kind of processor, than it was trained with"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

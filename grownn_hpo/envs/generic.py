@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
 from grownn_hpo.envs.mujoco import lean_step
+from grownn_hpo.errors import GrowNNError
 from grownn_hpo.spec import Continuous, Discrete, Spaces, Vector
 
 
@@ -22,11 +26,13 @@ class GymnasiumEnv:
     """A Gymnasium environment: observations as float32 vectors, seeded at every reset by `reset(seed=)`.
 
     Non-finite observations and rewards are handed on as they are; training notices them and says at which step. A
-    number too large for float32 becomes infinite.
+    number too large for float32 becomes infinite. With `pictures` it can be drawn, which changes no episode.
     """
 
-    def __init__(self, env: str, kwargs: Mapping[str, Any]) -> None:
-        self._env = catalogue.make(env, kwargs)
+    def __init__(self, env: str, kwargs: Mapping[str, Any], pictures: bool = False) -> None:
+        self._name = env
+        drawn = {"render_mode": "rgb_array"} if pictures else {}
+        self._env = catalogue.make(env, {key: kwargs[key] for key in kwargs if key not in drawn}, **drawn)
         try:
             seen = _numeric(env, "observation", self._env.observation_space)
             acted = _numeric(env, "action", self._env.action_space)
@@ -34,6 +40,7 @@ class GymnasiumEnv:
             self._env.close()
             raise
         self.spaces = Spaces(_observation(seen), _action(acted))
+        self.action_names = _action_names(acted)
         self._vector, self._native = _to_vector(seen), _to_native(acted)
         bare, self._limit = _unwrapped(self._env)
         self._step = lean_step(bare, kwargs) or bare.step
@@ -56,6 +63,30 @@ class GymnasiumEnv:
             bool(truncated) or self._elapsed >= self._limit,
             None if success is None else bool(success),
         )
+
+    @property
+    def steps_per_second(self) -> float:
+        """How fast the environment is to be shown, in env steps; 25 where it does not say."""
+        return float(self._env.metadata.get("render_fps") or 25)
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What the environment looks like now: uint8 [height, width, 3]. Only if built with `pictures`.
+
+        Raises GrowNNError, with the drawing library's own words, where nothing can be drawn.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # pygame imports it
+                _load_opengl(self._env.unwrapped)
+                drawn = self._env.render()
+        except Exception as error:  # OpenGL alone raises half a dozen kinds
+            raise GrowNNError(
+                f"{self._name} cannot be drawn: {type(error).__name__}: {error}; {_drawing_advice(self._env.unwrapped)}"
+            ) from error
+        if not (isinstance(drawn, np.ndarray) and drawn.ndim == 3 and drawn.shape[2] == 3):
+            rule = "an environment that is to be seen must render as rgb_array, [height, width, 3]"
+            raise GrowNNError(f"{self._name} cannot be drawn: it renders {type(drawn).__name__}: {rule}")
+        return drawn.astype(np.uint8, copy=False)
 
     def close(self) -> None:
         self._env.close()
@@ -119,6 +150,29 @@ def _numeric(env: str, which: str, space: gym_spaces.Space[Any]) -> gym_spaces.B
 
 def _observation(space: gym_spaces.Box | gym_spaces.Discrete) -> Vector:
     return Vector(int(space.n) if isinstance(space, gym_spaces.Discrete) else int(np.prod(space.shape)))
+
+
+def _load_opengl(task: Any) -> None:
+    """Have MuJoCo load what MUJOCO_GL names; where that fails, Gymnasium would leave half a viewer, which complains."""
+    backend = os.environ.get("MUJOCO_GL")
+    if backend and "mujoco" in type(task).__module__:
+        importlib.import_module(f"mujoco.{backend}")
+
+
+def _drawing_advice(task: Any) -> str:
+    """What to do where a task cannot be drawn, as the end of a sentence."""
+    if "mujoco" in type(task).__module__:
+        return (
+            f"MuJoCo draws with OpenGL, here with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}: install Mesa's EGL"
+            " (Debian: libegl1 libgl1-mesa-dri), or set MUJOCO_GL=osmesa (libosmesa6) or, with a screen, MUJOCO_GL=glfw"
+        )
+    return "if a package is missing: pip install 'grownn-hpo[video]' has what Gymnasium's classic control draws with"
+
+
+def _action_names(space: gym_spaces.Box | gym_spaces.Discrete) -> tuple[str, ...]:
+    if isinstance(space, gym_spaces.Discrete):
+        return tuple(str(space.start + choice) for choice in range(space.n))
+    return ()
 
 
 def _action(space: gym_spaces.Box | gym_spaces.Discrete) -> Discrete | Continuous:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
@@ -25,9 +26,13 @@ class Transition(NamedTuple):
 
 
 class Single(Protocol):
-    """One environment. An episode is a function of the seeds it was reset with and of the actions alone."""
+    """One environment. An episode is a function of the seeds it was reset with and of the actions alone.
+
+    `action_names` says what the environment itself calls each of the choices of a Discrete; none for Continuous.
+    """
 
     spaces: Spaces
+    action_names: tuple[str, ...]
 
     def reset(self, seeds: SeedSequence) -> NDArray[Any]:
         """Start the episode that `seeds` determines; an observation that the next call may overwrite."""
@@ -38,3 +43,17 @@ class Single(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """An environment that can be drawn in pixels."""
+
+    @property
+    def steps_per_second(self) -> float:
+        """How fast it is to be shown, in env steps."""
+        ...
+
+    def picture(self) -> NDArray[np.uint8]:
+        """What it looks like now: uint8 [height, width, 3]; GrowNNError where nothing can be drawn."""
+        ...

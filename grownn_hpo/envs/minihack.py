@@ -27,6 +27,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     from minihack.base import MH_NETHACKOPTIONS
     from minihack.envs import register
+    from nle import nethack
 
 # One monster and one trap, as in the 5x5 rooms (15x15 has 3 and 15): so they stand in the MiniHack that the paper's
 # first author published, github.com/LukasFehring/minihack, minihack/envs/room.py.
@@ -55,6 +56,10 @@ def register_rooms() -> None:
 
 
 register_rooms()
+
+_ACTIONS = {int(action): action for action in reversed(nethack.ACTIONS)}  # of several names the first
+_CARDINAL = {"N": "north", "E": "east", "S": "south", "W": "west"}
+_COMPASS = _CARDINAL | {"NE": "north-east", "SE": "south-east", "SW": "south-west", "NW": "north-west"}
 
 
 class MiniHackEnv:
@@ -90,6 +95,7 @@ class MiniHackEnv:
             )
         rows, columns = seen["chars"].shape or ()
         self.spaces = Spaces(Characters(rows, columns), Discrete(int(acted.n)))
+        self.action_names = tuple(map(_action_name, self._game.actions))
         self._success = self._game.StepStatus.TASK_SUCCESSFUL
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.uint8]:
@@ -117,3 +123,12 @@ class MiniHackEnv:
 
     def close(self) -> None:
         self._env.close()
+
+
+def _action_name(action: int) -> str:
+    """What NLE calls an action, in words: `south-east`, `pickup`, `far north` for as far as one can go."""
+    known = _ACTIONS.get(action)
+    if known is None:
+        return f"key {int(action)}"
+    word = _COMPASS.get(known.name, known.name.lower().replace("_", " "))
+    return f"far {word}" if "Longer" in type(known).__name__ else word

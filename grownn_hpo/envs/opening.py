@@ -29,8 +29,8 @@ def modules(env: str) -> tuple[str, ...]:
     return ("grownn_hpo.envs.generic", *(name for name in (outside, own) if name))
 
 
-def open_env(env: str, kwargs: Mapping[str, Any]) -> Single:
-    """Build one environment.
+def open_env(env: str, kwargs: Mapping[str, Any], pictures: bool = False) -> Single:
+    """Build one environment; with `pictures`, one that can be drawn, if its kind ever can (MiniHack is text).
 
     Raises:
         InputError: the id is unknown, its module or a dependency is missing, it refuses `kwargs`, or its spaces are
@@ -43,7 +43,7 @@ def open_env(env: str, kwargs: Mapping[str, Any]) -> Single:
         return MiniHackEnv(env, kwargs)
     from grownn_hpo.envs.generic import GymnasiumEnv
 
-    return GymnasiumEnv(env, kwargs)
+    return GymnasiumEnv(env, kwargs, pictures)
 
 
 def describe(env: str, kwargs: Mapping[str, Any]) -> Spaces:

@@ -7,7 +7,7 @@ A process of its own per environment does not pay for tasks whose step costs mic
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import TracebackType
@@ -90,12 +90,20 @@ class VectorEnv:
 
     Environment i's k-th episode is a function of (`seed`, i, k) and the actions alone: not of its neighbours, of
     what ran before, or of the date. Rewards and observations that are not finite are handed on as they are.
+    `opener` builds each of them.
 
     Raises:
         InputError: as `describe`.
     """
 
-    def __init__(self, env: str, kwargs: Mapping[str, Any], n: int, seed: int) -> None:
+    def __init__(
+        self,
+        env: str,
+        kwargs: Mapping[str, Any],
+        n: int,
+        seed: int,
+        opener: Callable[[str, Mapping[str, Any]], Single] = open_env,
+    ) -> None:
         if n < 1:
             raise ValueError(f"n = {n}: at least one environment must run")
         self.seed = seed
@@ -103,10 +111,10 @@ class VectorEnv:
         self._next = [0] * n
         self._running = False
         try:
-            first = open_env(env, kwargs)
+            first = opener(env, kwargs)
             self.spaces = first.spaces
             self.members.append(Member(first))
-            self.members.extend(Member(open_env(env, kwargs)) for _ in range(n - 1))
+            self.members.extend(Member(opener(env, kwargs)) for _ in range(n - 1))
         except BaseException:
             self.close()
             raise

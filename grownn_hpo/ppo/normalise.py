@@ -43,9 +43,15 @@ class RunningMoments:
         self.mean = self.mean + delta * (n / total)
         self.count = total
 
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """What values are divided by [S]; never 0."""
+        deviation: NDArray[np.float64] = np.sqrt(self.var + _EPSILON)
+        return deviation
+
     def normalise(self, batch: Array) -> NDArray[np.float32]:
         """The batch [N, S] with mean 0 and variance 1, clipped to +-10; the statistics stay as they are."""
-        scaled = (batch - self.mean) / np.sqrt(self.var + _EPSILON)
+        scaled = (batch - self.mean) / self.deviation
         return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
 

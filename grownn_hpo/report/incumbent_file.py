@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import TypeGuard
@@ -32,13 +33,17 @@ KEYS = ("format", "config", "rung", "configuration", "promised", "checkpoints", 
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """A configuration of an arm, the highest rung that the search trained it on, and what was promised of it."""
+    """A configuration of an arm, the highest rung that the search trained it on, and what was promised of it.
+
+    `checkpoints` are the SHA-256 that the file names, by the segments that wrote them.
+    """
 
     arm: Arm
     config: int
     rung: int
     configuration: Configuration
     promise: Promise
+    checkpoints: Mapping[Segment, str] = field(default_factory=dict)
 
     @property
     def seen(self) -> frozenset[int]:
@@ -146,7 +151,8 @@ def read_incumbent(path: Path) -> Incumbent:
     if not isinstance(configuration, dict):
         raise InputError(Fault(file, "configuration", configuration, "must be a mapping of hyperparameters to values"))
     _refuse_foreign(configuration, arm, file)
-    return Incumbent(arm, config, rung, configuration, _promise(content.get("promised"), arm, file))
+    promise = _promise(content.get("promised"), arm, file)
+    return Incumbent(arm, config, rung, configuration, promise, _checkpoints(content.get("checkpoints"), config))
 
 
 def _refuse_foreign(configuration: Configuration, arm: Arm, file: str) -> None:
@@ -199,3 +205,13 @@ def _listed(value: JsonValue) -> list[JsonValue] | None:
 
 def _is_number(value: JsonValue) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _checkpoints(listed: JsonValue, config: int) -> dict[Segment, str]:
+    """The hashes by segment; an entry that is none is left out: training afresh needs no checkpoint."""
+    found = {}
+    for each in listed if isinstance(listed, list) else ():
+        match each:
+            case {"seed": int(seed), "rung": int(rung), "sha256": str(sha256)}:
+                found[Segment(config, rung, seed)] = sha256
+    return found

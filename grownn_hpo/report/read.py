@@ -19,10 +19,27 @@ from grownn_hpo.store.attempts import Commit, read_commit
 from grownn_hpo.store.commit import file_sha256, read_if_there, seal, unseal, write_file
 from grownn_hpo.store.curve import read_curve, read_ticks
 from grownn_hpo.store.known import read_known
-from grownn_hpo.store.paths import CURVE, PROGRESS, RESULT, ArmFolder
+from grownn_hpo.store.paths import CURVE, PROGRESS, RESULT, ArmFolder, arm_folders
 from grownn_hpo.trial import CurvePoint, Segment, Trial
 
 EVALUATION = "evaluation.json"
+
+
+def arms_at(path: Path) -> tuple[ArmFolder, ...]:
+    """The arms at `path`; InputError if there are none."""
+    folders = arm_folders(path)
+    if not folders:
+        raise InputError(f"{path}: holds no study; expected a folder like results/<study> or results/<study>/<arm>")
+    return folders
+
+
+def one_arm(path: Path) -> ArmFolder:
+    """The one arm at `path`; InputError if there are several."""
+    folders = arms_at(path)
+    if len(folders) > 1:
+        listed = ", ".join(str(folder.root) for folder in folders)
+        raise InputError(f"{path}: holds {len(folders)} arms; name one of {listed}")
+    return folders[0]
 
 
 def read_record(folder: ArmFolder) -> ArmRecord:

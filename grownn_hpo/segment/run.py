@@ -29,6 +29,11 @@ from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status
 MOST_EVALUATORS = 8
 
 
+def evaluators(arm: Arm) -> int:
+    """How many environments play a segment's evaluation rounds side by side."""
+    return min(arm.task.envs, arm.evaluation.episodes, MOST_EVALUATORS)
+
+
 class GrowthError(Exception):
     """Growing changed the function that the network computes: a defect of this program, never of the configuration."""
 
@@ -121,11 +126,10 @@ class SegmentRun:
         """Train `agent` through a leg (counted from 1) in environments of its own."""
         arm, task = self._arm, self._arm.task
         start, rounds = arm.env_steps_before(self._segment.rung), arm.evaluation.rounds
-        evaluators = min(task.envs, arm.evaluation.episodes, MOST_EVALUATORS)
         with (
             VectorEnv(self._env, task.kwargs, task.envs, self._seed(Stream.ENVIRONMENTS, leg)) as environments,
             # Every round has seeds of its own, by its number in the segment.
-            VectorEnv(self._env, task.kwargs, evaluators, self._seed(Stream.EVALUATION)) as evaluation,
+            VectorEnv(self._env, task.kwargs, evaluators(arm), self._seed(Stream.EVALUATION)) as evaluation,
         ):
             began, evaluated = time.perf_counter(), self._evaluation_seconds
             try:

@@ -267,3 +267,11 @@ def test_ended_episodes_leave_no_memory_behind() -> None:
     play(400)
     assert held_kib() - before < 300
     ours.close()
+
+
+def test_actions_have_names() -> None:
+    env = MiniHackEnv("MiniHack-Room-5x5-v0", {"actions": [107, 76, 44, 46, 4, 1]})
+    try:
+        assert env.action_names == ("north", "far east", "pickup", "wait", "kick", "key 1")
+    finally:
+        env.close()

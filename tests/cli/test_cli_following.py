@@ -20,7 +20,7 @@ from driven import driven
 from program import command, surroundings
 from rich.console import Console
 
-from grownn_hpo.cli import watching
+from grownn_hpo.cli import following
 from grownn_hpo.errors import InputError
 from grownn_hpo.spec import Arm, Network, Rung, Search, Task
 from grownn_hpo.store.arm import Bracket, create_arm, write_bracket
@@ -61,11 +61,11 @@ def folder(tmp_path: Path) -> ArmFolder:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(following, "REFRESH_SECONDS", 0.01)
 
 
 def test_it_goes_on_while_the_study_is_away_and_ends_when_all_is_complete(folder: ArmFolder, tmp_path: Path) -> None:
-    looks = watching.looks(tmp_path / "seen", threading.Event(), io.StringIO())
+    looks = following.looks(tmp_path / "seen", threading.Event(), io.StringIO())
     first = next(looks)
     assert [each.trials_known for each in first.statuses] == [1]
     folder.root.rename(tmp_path / "elsewhere")
@@ -88,21 +88,21 @@ def test_it_goes_on_while_the_study_is_away_and_ends_when_all_is_complete(folder
 
 def test_what_was_never_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no study"):
-        next(watching.looks(tmp_path, threading.Event(), io.StringIO()))
+        next(following.looks(tmp_path, threading.Event(), io.StringIO()))
 
 
 def test_a_log_gets_a_line_for_a_change(folder: ArmFolder, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200, highlight=False)
     over = threading.Event()
-    looks = watching.looks(tmp_path / "seen", over, io.StringIO())
+    looks = following.looks(tmp_path / "seen", over, io.StringIO())
 
-    def seen() -> Iterator[watching.Look]:
+    def seen() -> Iterator[following.Look]:
         for number, look in enumerate(looks):
             yield look
             if number == 3:
                 finish(folder, 2)
 
-    watching._tell_news(seen(), console)
+    following._tell_news(seen(), console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert [line.split(" ", 1)[1] for line in text.splitlines()] == [
         "seen/static-1: 1/2 trials, not running, incumbent c0001 (rung 1): mean return 1.00",

@@ -55,7 +55,7 @@ from grownn_hpo.trial import Outcome, Segment, SegmentResult, Status, Trial, out
 # Where an fsync costs nothing: no power is cut here, and a process that is killed leaves what it wrote to the kernel.
 MEMORY = Path("/dev/shm")
 MEASURED = Measured(1.0, 0.5, 0.5, 0.1, "host", 10)
-QUICK, LADDERS, MANY = 250, 3000, 40_000
+QUICK, LADDERS, MANY = 100, 3000, 40_000
 Event = tuple["Happens", int]
 
 

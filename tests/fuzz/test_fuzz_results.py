@@ -36,7 +36,7 @@ Rows = set[tuple[str, ...]] | None
 
 # An example takes tenths of a second: shrinking one would take minutes.
 SHORT = settings(
-    max_examples=75,
+    max_examples=40,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),

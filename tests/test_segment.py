@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,9 @@ def test_growth_leaves_real_agents_as_they_are(study: str, arm: str, more: tuple
     points = read_curve(steps[1].folder)
     # Due at 600 and 800; rollouts of 160 env steps end at 560, 720 and, cut short, 800.
     assert [p.env_steps for p in points] == [720, 800]
-    assert read_ticks(steps[1].folder)[-1].env_steps == 800
+    last = read_ticks(steps[1].folder)[-1]
+    assert last.env_steps == 800
+    assert None not in astuple(last)[3:]
     assert results[1].mean_return == points[-1].mean_return
 
 

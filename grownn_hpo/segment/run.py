@@ -7,6 +7,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from typing import cast
 
 import torch
@@ -218,7 +219,9 @@ class SegmentRun:
         self._beat()
 
     def _progress(self, progress: ppo.Progress) -> None:
-        append_tick(self.attempt, Tick(progress.env_steps, time.perf_counter() - self._started, progress.mean_return))
+        seconds = time.perf_counter() - self._started
+        losses = (float(f"{value:.6g}") for value in astuple(progress.losses))  # for people, who look at many lines
+        append_tick(self.attempt, Tick(progress.env_steps, seconds, progress.mean_return, *losses))
         self._beat()
 
     def _seed(self, stream: Stream, leg: int = 1) -> int:

@@ -22,11 +22,21 @@ _COLUMNS = tuple(field.name for field in fields(CurvePoint))
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Where an attempt stood: the lineage's env steps, the attempt's seconds, the recent training episodes' return."""
+    """Where an attempt stood after an update: the lineage's env steps, the attempt's seconds, how it learns.
+
+    `mean_return` is that of the recent training episodes; None before the first has finished. The others are means over
+    the update's minibatches: the parts of PPO's loss (entropy and `approx_kl` in nats) and the share of clipped
+    transitions; None where an earlier version wrote the line.
+    """
 
     env_steps: int
     seconds: float
     mean_return: float | None
+    policy_loss: float | None = None
+    value_loss: float | None = None
+    entropy: float | None = None
+    approx_kl: float | None = None
+    clip_fraction: float | None = None
 
 
 _TICK = TypeAdapter(Tick)

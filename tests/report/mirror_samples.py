@@ -94,7 +94,9 @@ def record_of(arm: Arm, stop_after: int | None = None, diverging: frozenset[Tria
 def view(stop_after: int | None = None, trials: int = 14, diverging: frozenset[Trial] = frozenset()) -> ArmView:
     record = record_of(arm_of(trials), stop_after, diverging)
     ticks = {
-        segment: tuple(Tick(p.env_steps, 4.0 * i, p.mean_return / 2) for i, p in enumerate(points, 1))
+        segment: tuple(
+            Tick(p.env_steps, 4.0 * i, p.mean_return / 2, -0.01, 0.5, 0.6, 0.02, 0.1) for i, p in enumerate(points, 1)
+        )
         for segment, points in record.curves.items()
     }
     return view_of(record, ticks)

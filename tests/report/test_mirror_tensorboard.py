@@ -29,8 +29,13 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_lineage_is_a_run_over_total_env_steps(events: Path) -> None:
     run = accumulating.EventAccumulator(str(events / "grown-3/c0004/s7")).Reload()
     tags = ("SPS", "depth", "episodic_return")
+    losses = ("policy_loss", "value_loss", "entropy", "approx_kl", "clipfrac")
     rated = ("episodic_length", "episodic_return", "episodic_return_std", "success_rate")
-    assert set(run.Tags()["scalars"]) == {*(f"charts/{t}" for t in tags), *(f"eval/{t}" for t in rated)}
+    assert set(run.Tags()["scalars"]) == {
+        *(f"charts/{t}" for t in tags),
+        *(f"eval/{t}" for t in rated),
+        *(f"losses/{t}" for t in losses),
+    }
     returns = run.Scalars("eval/episodic_return")
     assert [event.step for event in returns] == [500, 1000, 1500, 2000, 2500, 3000]
     assert [event.value for event in returns[1::2]] == [return_of(Segment(4, rung, 7)) for rung in (1, 2, 3)]

@@ -19,7 +19,10 @@ points = st.lists(
     max_size=5,
 )
 seconds = st.floats(0, allow_nan=False, allow_infinity=False)
-ticks = st.lists(st.builds(Tick, st.integers(0, 2**53), seconds, st.none() | numbers), max_size=5)
+losses = st.none() | numbers
+ticks = st.lists(
+    st.builds(Tick, st.integers(0, 2**53), seconds, losses, losses, losses, losses, losses, losses), max_size=5
+)
 
 
 @settings(max_examples=60, deadline=None)

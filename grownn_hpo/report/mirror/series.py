@@ -1,7 +1,7 @@
 """What one lineage logged, as named scalars over env steps; the names are CleanRL's where it has one.
 
 `charts/` is training: `episodic_return` the mean over the recent episodes, `SPS` env steps per second, `depth` the
-network's. `eval/` is the deterministic policy. Losses are not recorded, and so not here.
+network's. `losses/` are an update's, the mean over its minibatches. `eval/` is the deterministic policy.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from grownn_hpo.trial import CurvePoint, Segment
 
 RETURN = "eval/episodic_return"
 SUCCESS = "eval/success_rate"
+LOSSES = {
+    "losses/policy_loss": "policy_loss",
+    "losses/value_loss": "value_loss",
+    "losses/entropy": "entropy",
+    "losses/approx_kl": "approx_kl",
+    "losses/clipfrac": "clip_fraction",
+}
+"""The tags, and what each is called in a `Tick`."""
 
 
 class Scalar(NamedTuple):
@@ -72,6 +80,9 @@ def _training(ticks: Sequence[Tick]) -> Iterator[Scalar]:
     for tick in ticks:
         if tick.mean_return is not None:
             yield Scalar(tick.env_steps, tick.seconds, "charts/episodic_return", tick.mean_return)
+        for tag, name in LOSSES.items():
+            if (value := getattr(tick, name)) is not None:
+                yield Scalar(tick.env_steps, tick.seconds, tag, value)
     for before, tick in pairwise(ticks):
         if tick.seconds > before.seconds:
             speed = (tick.env_steps - before.env_steps) / (tick.seconds - before.seconds)

@@ -119,7 +119,7 @@ def groups(full: bool) -> list[Group]:
     """All that is trained: in the short form, the cases that have a target."""
     if not full:
         return [
-            Group(Setting("room10", 256, 1), ("lookup", "onehot"), 3),
+            Group(Setting("room10", 256, 1), ("lookup", "onehot"), 2),  # 20 s for each of the one-hot extractor
             Group(Setting("room10", 64, 1), ("lookup",), 3),
             Group(Setting("room10", 256, 8), ("lookup",), 3),
             *(Group(Setting("ant", batch, depth), (None,), 4) for batch, depth in ((256, 1), (64, 1), (256, 8))),

@@ -203,6 +203,8 @@ def main() -> None:
     parser.add_argument("--task", action="append", choices=[task.name for task in TASKS])
     parser.add_argument("--write", action="store_true", help="write learning.md and learning.png to benchmarks/results")
     arguments = parser.parse_args()
+    if arguments.seeds is not None and arguments.seeds < 2:
+        parser.error(f"--seeds {arguments.seeds}: must be at least 2, for one seed has no interval")
     tasks = [task for task in TASKS if not arguments.task or task.name in arguments.task]
 
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:

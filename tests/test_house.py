@@ -224,11 +224,11 @@ class K:
     assert may_import("cli", "trial")
 
 
-LOADED = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+LOADED = "import sys; print(*sorted(sys.modules))"
 
 
 def loaded_by(*arguments: str) -> set[str]:
-    """The top-level modules loaded in a fresh interpreter after running it with these arguments."""
+    """The modules loaded in a fresh interpreter after running it with these arguments."""
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split())
@@ -241,7 +241,12 @@ def loaded_by(*arguments: str) -> set[str]:
         ("grownn_hpo.notebook", {"torch", "pandas", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
         ("grownn_hpo.driver.loop", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
         ("grownn_hpo.driver.site", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
-        ("grownn_hpo.cli.driving", {"torch", "smac", "gymnasium", "nle", "mujoco", "dask", "distributed"}),
+        (
+            "grownn_hpo.cli.driving",
+            {"torch", "smac", "scipy.stats", "gymnasium", "nle", "mujoco", "dask", "distributed"},
+        ),
+        ("grownn_hpo.cli.following", {"torch", "smac", "scipy.stats", "matplotlib", "gymnasium", "dask"}),
+        ("grownn_hpo.cli.showing", {"torch", "smac", "scipy.stats", "matplotlib", "gymnasium", "dask"}),
         ("grownn_hpo.preflight", {"torch", "smac", "ConfigSpace", "gymnasium", "dask", "distributed"}),
         ("grownn_hpo.dispatch", {"torch", "numpy", "dask", "distributed", "dask_jobqueue"}),
         ("grownn_hpo.cli.planning", {"torch", "smac", "gymnasium", "nle", "mujoco", "ConfigSpace", "distributed"}),

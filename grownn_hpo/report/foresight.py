@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from grownn_hpo.report.incumbent import standings
 from grownn_hpo.report.record import ArmRecord
@@ -40,6 +40,6 @@ def foresight(record: ArmRecord) -> Foresight | None:
     returns = np.array([[done[Trial(c, rung)].mean_return for c in finalists] for rung in range(1, last + 1)])
     return Foresight(
         tuple(finalists),
-        stats.rankdata(-returns, axis=1),
+        scipy.stats.rankdata(-returns, axis=1),
         tuple(rank_correlation(below, returns[-1]) for below in returns[:-1]),
     )

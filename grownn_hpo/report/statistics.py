@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
+import scipy  # its `stats`, which takes as long to import as all else, when it is first needed
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def interquartile_mean(x: ArrayLike, axis: int = -1) -> Floats:
 
     With fewer than four values nothing is cut, and it is the mean.
     """
-    return cast(Floats, stats.trim_mean(np.asarray(x, dtype=np.float64), 0.25, axis=axis))
+    return cast(Floats, scipy.stats.trim_mean(np.asarray(x, dtype=np.float64), 0.25, axis=axis))
 
 
 def mean(x: ArrayLike, axis: int = -1) -> Floats:
@@ -96,7 +96,7 @@ def bootstrap_band(
     value = statistic(x, axis=-1)
     if seeds < 2 or not points:
         return Band(value, None, None)
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (x,),
         statistic,
         confidence_level=confidence,
@@ -174,8 +174,8 @@ def mann_whitney_p(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> float:
     Exact by enumeration of the ways to split the runs where these are fewer than 10,000 (up to 7 against 7), by that
     many random ones beyond.
     """
-    method = stats.PermutationMethod(n_resamples=9_999, rng=np.random.default_rng(seed))
-    return float(stats.mannwhitneyu(_sample(x), _sample(y), alternative="two-sided", method=method).pvalue)
+    method = scipy.stats.PermutationMethod(n_resamples=9_999, rng=np.random.default_rng(seed))
+    return float(scipy.stats.mannwhitneyu(_sample(x), _sample(y), alternative="two-sided", method=method).pvalue)
 
 
 def least_p(runs: int, others: int) -> float:
@@ -205,10 +205,10 @@ def rank_correlation(x: ArrayLike, y: ArrayLike, confidence: float = 0.95) -> Es
         raise ValueError(f"{n} and {len(y)} values: a rank correlation is that of pairs")
     if n < FEWEST_PAIRS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    rho = float(stats.spearmanr(x, y).statistic)
+    rho = float(scipy.stats.spearmanr(x, y).statistic)
     most = 1 - 12 / (n * (n * n - 1))  # two neighbours have changed places
     near = min(max(rho, -most), most)
-    reach = stats.norm.ppf(0.5 + confidence / 2) * math.sqrt((1 + near**2 / 2) / (n - 3))
+    reach = scipy.stats.norm.ppf(0.5 + confidence / 2) * math.sqrt((1 + near**2 / 2) / (n - 3))
     low, high = math.tanh(math.atanh(near) - reach), math.tanh(math.atanh(near) + reach)
     return Estimate(rho, min(low, rho) if rho > -most else -1.0, max(high, rho) if rho < most else 1.0, n)
 

@@ -21,7 +21,8 @@ from grownn_hpo.search.ladder import Ladder, plan
 from grownn_hpo.spec.study import load_study
 from grownn_hpo.store.arm import Bracket, create_arm, write_bracket
 from grownn_hpo.store.attempts import Measured, claim_attempt, commit_result
-from grownn_hpo.store.paths import CURVE, ArmFolder
+from grownn_hpo.store.commit import write_file
+from grownn_hpo.store.paths import CHECKPOINT, CURVE, ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult, Status, outcomes_of
 
 RUNS = 5
@@ -64,7 +65,7 @@ def fill(folder: ArmFolder) -> int:
                 grown = 0.0 if trial.rung > 1 else None
                 results[segment] = SegmentResult(
                     *(segment, Status.COMPLETED, 2 * rate - 1, rate, start + rung.env_steps, rung.depth, grown),
-                    *("1" * 64, "2" * 64),
+                    *("1" * 64, write_file(attempt / CHECKPOINT, str(segment).encode())),
                 )
                 measured = Measured(60.0, 50.0, 9.0, 0.4, "here", rung.env_steps)
                 commit_result(attempt, results[segment], measured)

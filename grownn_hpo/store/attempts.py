@@ -100,12 +100,11 @@ def commit_result(
     """Commit `result` with every artefact in the attempt's folder, which are made durable and hashed first.
 
     `terms_sha256` says what it is the result of (`grownn_hpo.store.terms`). Raises OSError where the storage fails, or
-    has changed the checkpoint since it was written.
+    has changed or lost the checkpoint since it was written.
     """
     names = (paths.CHECKPOINT, paths.CHECKPOINT_META, paths.CURVE, paths.PROGRESS)
     artefacts = {name: sync_file(attempt / name) for name in names if (attempt / name).exists()}
-    written = result.checkpoint_sha256
-    if result.status is Status.COMPLETED and artefacts.get(paths.CHECKPOINT, written) != written:
+    if result.status is Status.COMPLETED and artefacts.get(paths.CHECKPOINT) != result.checkpoint_sha256:
         raise OSError(errno.EIO, "it does not hold what was written to it", str(attempt / paths.CHECKPOINT))
     commit = Commit(result, artefacts, measured, terms_sha256)
     write_file(attempt / paths.RESULT, seal(_COMMIT.dump_json(commit, indent=1)))

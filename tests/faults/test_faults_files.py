@@ -314,7 +314,7 @@ def test_a_changed_study_file_is_refused_with_the_difference(study: LocalStudy, 
 
 
 @pytest.mark.row(33)
-def test_strangers_names_and_links_are_refused(study: LocalStudy, fault: Fault, tmp_path: Path) -> None:
+def test_strangers_names_and_links_are_refused(study: LocalStudy, fault: Fault) -> None:
     for name in ("../../x", "/tmp/x", "a/b", ".."):
         (study.folder / "study.yaml").write_text(TINY.replace("name: tiny", f"name: {name}"))
         done = study.call("run", "study.yaml")
@@ -322,17 +322,17 @@ def test_strangers_names_and_links_are_refused(study: LocalStudy, fault: Fault, 
         assert done.returncode == 2
         assert f"name = {name!r}" in done.stderr
     (study.folder / "study.yaml").write_text(TINY)
-    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    elsewhere = study.folder / "elsewhere"
     for name in ("segments", "brackets", "lease.json"):
         path = study.arm / name
         path.rename(elsewhere)
         path.symlink_to(elsewhere)
-        before = contents(elsewhere.parent)
+        before = contents(study.folder)
         done = study.call(*EXTEND)
         fault.struck()
         assert done.returncode == 2, done.stderr
         assert f"{name}: is a symbolic link, and may lead anywhere" in done.stderr
-        fault.refused(before, elsewhere.parent)
+        fault.refused(before, study.folder)
         path.unlink()
         elsewhere.rename(path)
 

@@ -173,7 +173,7 @@ def test_attempts_are_read_from_their_folders(tmp_path: Path) -> None:
     record_failure(folder, Failure(segment, "out of memory", "used 3 GiB"))
     done = claim_attempt(folder, segment)
     append_point(done, CurvePoint(16384, 0.5, 0.1, 10.0, 0.9, 20))
-    result = SegmentResult(segment, Status.COMPLETED, 0.5, 0.9, 16384, 1, None, None, "2" * 64)
+    result = SegmentResult(segment, Status.COMPLETED, 0.5, 0.9, 16384, 1, None, None, None)
     commit_result(done, result, Measured(60.0, 20.0, 35.0, 0.4, "here", 8192))
     record = read_record(folder)
     assert record.unfinished == (Unfinished(segment, 7.5), Unfinished(segment, None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 from grownn_hpo.store import paths
 from grownn_hpo.store.attempts import Committed, Measured, claim_attempt, commit_result
@@ -34,3 +35,9 @@ def finish(
     (attempt / paths.PROGRESS).write_text(attempt.name)
     took = replace(MEASURED, seconds=seconds)
     return Committed(commit_result(attempt, completed(segment, mean_return, checkpoint=checkpoint), took), attempt)
+
+
+def commit(attempt: Path, result: SegmentResult, terms: str | None = None) -> None:
+    """Commit a result of `completed` in an attempt's folder, with the checkpoint that it tells of."""
+    (attempt / paths.CHECKPOINT).write_bytes(b"tensors")
+    commit_result(attempt, result, None, terms)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
-from store_samples import completed, finish
+from store_samples import commit, completed, finish
 
 from grownn_hpo.errors import Stopped
 from grownn_hpo.store import paths
-from grownn_hpo.store.attempts import Failure, claim_attempt, commit_result, record_failure, retract
+from grownn_hpo.store.attempts import Failure, claim_attempt, record_failure, retract
 from grownn_hpo.store.ledger import Entry, LedgerFile, claim, entry_of, late_disagreements, read_ledger
 from grownn_hpo.store.paths import ArmFolder
 from grownn_hpo.trial import Segment, SegmentResult
@@ -151,10 +151,10 @@ def test_the_database_of_another_arm_tells_nothing(finished: ArmFolder, tmp_path
 def test_results_under_other_terms_did_not_happen(folder: ArmFolder) -> None:
     own, foreign, unknown, old = (Segment(config, 1, 0) for config in (1, 2, 3, 4))
     for segment, terms in ((own, "a"), (foreign, "z"), (unknown, "a"), (old, None)):
-        commit_result(claim_attempt(folder, segment), completed(segment), None, terms)
+        commit(claim_attempt(folder, segment), completed(segment), terms)
     terms = {1: "a", 2: "b", 4: "d"}
     assert set(read_ledger(folder, terms).entries) == {own, old}
-    commit_result(claim_attempt(folder, foreign), completed(foreign), None, "b")
+    commit(claim_attempt(folder, foreign), completed(foreign), "b")
     ledger = read_ledger(folder, terms)
     assert ledger.entries[foreign].attempt == "a2"
     assert ledger.disagreements == []
@@ -163,7 +163,7 @@ def test_results_under_other_terms_did_not_happen(folder: ArmFolder) -> None:
 def test_results_wait_for_a_bracket_that_was_lost(folder: ArmFolder) -> None:
     own, foreign, later = (Segment(config, 1, 0) for config in (1, 2, 3))
     for segment, terms in ((own, "a"), (own, "a"), (foreign, "z"), (later, "c")):
-        commit_result(claim_attempt(folder, segment), completed(segment), None, terms)
+        commit(claim_attempt(folder, segment), completed(segment), terms)
     ledger = read_ledger(folder, {})
     assert (ledger.entries, ledger.waiting) == ({}, {own, foreign, later})
     assert [entry.result.segment for entry in claim(folder, ledger, {1: "a", 2: "b"})] == [own]
@@ -176,7 +176,7 @@ def test_of_valid_results_that_counts_which_counted(folder: ArmFolder) -> None:
     orphan = claim_attempt(folder, segment)
     counted = finish(folder, segment, 1.0)
     keep(folder)
-    commit_result(orphan, completed(segment, 2.0), None)
+    commit(orphan, completed(segment, 2.0))
     ledger = read_ledger(folder)
     assert ledger.entries == {segment: entry_of(counted)}
     assert len(ledger.disagreements) == 1
@@ -189,11 +189,11 @@ def test_of_valid_results_that_counts_which_counted(folder: ArmFolder) -> None:
 
 def test_late_results_under_other_terms_do_not_differ(folder: ArmFolder) -> None:
     segment = Segment(1, 1, 0)
-    commit_result(claim_attempt(folder, segment), completed(segment, 1.0), None, "a")
+    commit(claim_attempt(folder, segment), completed(segment, 1.0), "a")
     late = [claim_attempt(folder, segment) for _ in range(2)]
     ledger = read_ledger(folder, {1: "a"})
     for attempt, terms in zip(late, "za", strict=True):
-        commit_result(attempt, completed(segment, 2.0), None, terms)
+        commit(attempt, completed(segment, 2.0), terms)
     compared: set[Path] = set()
     (line,) = late_disagreements(folder, ledger, {1: "a"}, compared)
     assert "attempts a1 and a3 differ" in line
@@ -224,7 +224,7 @@ def test_failures_are_known_also_beside_the_crash_they_led_to(folder: ArmFolder)
     failures = [Failure(segment, f"cause {i}", "trace") for i in range(3)]
     for failure in failures:
         attempt = record_failure(folder, failure)
-    commit_result(attempt, completed(segment), None)
+    commit(attempt, completed(segment))
     assert read_ledger(folder).failures == {segment: failures}
     assert read_ledger(folder).entries[segment].seconds == 0.0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import resource
 import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -106,7 +106,7 @@ class SegmentRun:
             seconds=time.perf_counter() - self._started,
             training_seconds=self._training_seconds,
             evaluation_seconds=self._evaluation_seconds,
-            peak_memory_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,  # Linux counts in KiB
+            peak_memory_gib=_peak_memory_gib(),
             host=socket.gethostname(),
             env_steps=self._env_steps,
         )
@@ -247,3 +247,10 @@ class SegmentRun:
 
 def _device(wanted: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+
+
+def _peak_memory_gib() -> float:
+    """The most memory that this process has had; `ru_maxrss` would also count that of the one it was started from."""
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 2**20  # Linux counts in KiB

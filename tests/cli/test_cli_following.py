@@ -45,7 +45,7 @@ ARM = Arm(
 
 def finish(folder: ArmFolder, config: int) -> None:
     segment = Segment(config, 1, 0)
-    result = SegmentResult(segment, Status.COMPLETED, float(config), None, 960, 1, None, None, "c" * 64)
+    result = SegmentResult(segment, Status.COMPLETED, float(config), None, 960, 1, None, None, None)
     commit_result(claim_attempt(folder, segment), result, None)
 
 

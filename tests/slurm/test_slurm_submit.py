@@ -58,7 +58,7 @@ def test_a_walltime_shorter_than_the_study(study: Study, first_bracket: str) -> 
     said = submitted.ends()
     print(f"\na driver's job of a minute: complete in {said.count(': start ')} starts")
     assert "the driver ended with exit code 3, asked to stop: walltime" in said
-    assert said.splitlines()[-1].endswith("the driver ended with exit code 0")
+    assert "the driver ended with exit code 0" in said.splitlines()[-1]  # perhaps just as its time was up
     assert submitted.exit_code() == "0:0"
     assert "Traceback" not in said
     assert study.table() == first_bracket
@@ -98,6 +98,6 @@ def test_a_dead_drivers_job_is_requeued(study: Study, fault: Fault, first_bracke
     assert not before & {job.id for job in study.slurm.jobs()}, "the first start's jobs were cancelled"
     study.go_on()
     said = submitted.ends()
-    assert said.splitlines()[-1].endswith("the driver ended with exit code 0")
+    assert "the driver ended with exit code 0" in said.splitlines()[-1]  # perhaps just as its time was up
     fault.holds(study.arm, study.table(), first_bracket)
     study.nothing_left()

@@ -18,7 +18,7 @@ from grownn_hpo.envs.interface import Drawable, Single
 from grownn_hpo.envs.opening import open_env
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.ppo.distribution import mode, noise_for, sample
-from grownn_hpo.segment import Stream, evaluators, stream_seed
+from grownn_hpo.segment import MOST_EVALUATORS, Stream, evaluators, stream_seed
 from grownn_hpo.spec import Arm, Characters, Continuous, Spaces, configured
 from grownn_hpo.store.arm import Configuration, configurations_of, read_arm, read_brackets
 from grownn_hpo.store.attempts import Committed, committed
@@ -29,8 +29,6 @@ from grownn_hpo.store.terms import terms_sha256
 from grownn_hpo.trial import Segment, SegmentResult, Status
 
 Opener = Callable[[str, Mapping[str, Any]], Single]
-
-MOST_PLAYERS = 8  # more environments play no faster in one process
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ class TrainedAgent:
         """
         if episodes < 1:
             raise InputError(f"episodes = {episodes}: must be at least 1")
-        return self._played(min(episodes, MOST_PLAYERS), seed, episodes, 0, open_env)
+        return self._played(min(episodes, MOST_EVALUATORS), seed, episodes, 0, open_env)
 
     def replay(self, opener: Opener = open_env) -> Episodes:
         """The segment's last evaluation once more, episode by episode: its mean return is the ledger's.

@@ -75,7 +75,7 @@ def leading(folder: ArmFolder, count: int) -> tuple[Incumbent, ...]:
 def _promise_of(arm: Arm, standing: Standing) -> Promise:
     steps = arm.env_steps_before(standing.trial.rung + 1)
     returns = standing.returns
-    return Promise(fmean(returns), standing.success_rate, arm.seeds, returns, steps)
+    return Promise(fmean(returns), standing.success_rate, tuple(sorted(arm.seeds)), returns, steps)
 
 
 def export_incumbent(folder: ArmFolder, config: int | None = None, promise: Promise | None = None) -> str:

@@ -10,7 +10,7 @@ next leg. So an attempt that begins at the boundary of a killed one comes to the
 """
 
 from grownn_hpo.segment.entry import Verdict, attempt, run_segment
-from grownn_hpo.segment.run import GrowthError, evaluators
+from grownn_hpo.segment.run import MOST_EVALUATORS, GrowthError, evaluators
 from grownn_hpo.segment.streams import Stream, stream_seed
 
-__all__ = ["GrowthError", "Stream", "Verdict", "attempt", "evaluators", "run_segment", "stream_seed"]
+__all__ = ["MOST_EVALUATORS", "GrowthError", "Stream", "Verdict", "attempt", "evaluators", "run_segment", "stream_seed"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,12 @@ from grownn_hpo.errors import InputError
 from grownn_hpo.report import ArmRecord, labelled
 from grownn_hpo.report.curves import changes, learning_curve
 from grownn_hpo.report.incumbent import leaderboard, outcomes, standings, trajectory
+from grownn_hpo.report.incumbent_file import leading
 from grownn_hpo.spec import Arm, Network, Rung, Search, Task
+from grownn_hpo.store.arm import Bracket, create_arm, write_bracket
+from grownn_hpo.store.attempts import claim_attempt, commit_result
+from grownn_hpo.store.paths import ArmFolder
+from grownn_hpo.store.terms import arm_sha256
 from grownn_hpo.trial import CurvePoint, Segment, SegmentResult, Status, Trial
 
 ARM = Arm(
@@ -166,3 +172,19 @@ def test_arms_are_labelled_as_briefly_as_tells_them_apart() -> None:
     assert list(labelled([here, other, third])) == ["s/a", "t/a", "b"]
     with pytest.raises(InputError, match=r"s/a was given twice"):
         labelled([here, third, here])
+
+
+def test_a_promise_tells_each_seeds_own_return(tmp_path: Path) -> None:
+    """Also where the study lists its seeds in another order."""
+    space = {"hyperparameters": [{"name": "gamma", "type": "uniform_float", "lower": 0.5, "upper": 0.9}]}
+    rung = Rung(env_steps=960, depth=1, configurations=1)
+    arm = ARM.model_copy(update={"seeds": (7, 3), "space": space, "rungs": (rung,)})
+    folder = ArmFolder(tmp_path / "s" / "a")
+    create_arm(folder, arm, {})
+    write_bracket(folder, Bracket(1, ({"gamma": 0.5},), "0" * 64, arm_sha256(arm)))
+    for seed in arm.seeds:
+        segment = Segment(1, 1, seed)
+        result = SegmentResult(segment, Status.COMPLETED, float(seed), None, 960, 1, None, None, None)
+        commit_result(claim_attempt(folder, segment), result, None)
+    (best,) = leading(folder, 1)
+    assert dict(zip(best.promise.seeds, best.promise.returns, strict=True)) == {3: 3.0, 7: 7.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def report(paths: Sequence[Path], output: Path | None) -> None:
     target = output if output is not None else paths[0] / "report"
     if output is None and (target.is_symlink() or (target.exists() and not target.is_dir())):
         raise InputError(f"{target}: is a link or a file; remove it, or name a folder with -o")
-    page = write_report(records, leaders, target, evaluations, fresh)
+    page = write_report(records, leaders, target, evaluations, fresh, processes=len(os.sched_getaffinity(0)))
     print(page)
 
 

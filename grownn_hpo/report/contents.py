@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from grownn_hpo.report import comparing_figures, figures, search_figures, verdict, wording
 from grownn_hpo.report.comparison import Basis, Question, across_questions
+from grownn_hpo.report.drawing import Draw
 from grownn_hpo.report.evaluation import FinalEvaluation
 from grownn_hpo.report.foresight import foresight
 from grownn_hpo.report.importance import FAIR_FIT, FEWEST, Importance, importance
@@ -19,7 +20,6 @@ from grownn_hpo.report.statistics import FEWEST_PAIRS
 from grownn_hpo.report.summary import Table
 from grownn_hpo.trial import Trial
 
-Draw = Callable[[float], Figure]
 Arms = Mapping[str, ArmRecord]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import jinja2
 from markupsafe import Markup
@@ -14,19 +13,9 @@ from grownn_hpo.report import effort, summary, verdict
 from grownn_hpo.report.canvas import INK
 from grownn_hpo.report.comparison import Basis
 from grownn_hpo.report.contents import Chapter, Given
+from grownn_hpo.report.drawing import Picture
 from grownn_hpo.report.record import ArmRecord
 from grownn_hpo.trial import Trial
-
-# How a figure is saved for `Picture`: no background, nothing that changes from run to run.
-SVG = {"transparent": True, "metadata": {"Date": None, "Creator": None, "Format": None, "Type": None}}
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure for the page: as SVG text for wide and for narrow screens."""
-
-    wide: str
-    narrow: str
 
 
 def refuse_unknown(arms: Mapping[str, ArmRecord], incumbents: Mapping[str, Trial | None]) -> None:

@@ -134,8 +134,8 @@ def searched(record: ArmRecord) -> ArmRecord:
 
 def test_the_same_records_give_the_same_bytes(half_done: ArmRecord, tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        write_report([half_done], leaders(half_done), folder)
+    for processes, folder in enumerate(folders, 1):
+        write_report([half_done], leaders(half_done), folder, processes=processes)
     files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*.*"))
     assert len(files) == 9
     for file in files:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import dask
 from distributed import LocalCluster
@@ -18,6 +19,7 @@ from grownn_hpo.dispatch.scratch import Scratch
 from grownn_hpo.dispatch.workers import CONFIG, DaskDispatcher, interrupts_blocked
 from grownn_hpo.errors import Stopped
 
+DEVICES = Path("/dev")
 START_ATTEMPTS = 3
 LOOK_SECONDS = 1.0
 FROZEN_LOOKS = 30
@@ -38,7 +40,7 @@ class DaskLocal(DaskDispatcher):
             with interrupts_blocked():
                 cluster = _started(workers, scratch)
                 stack.callback(cluster.close)
-                super().__init__(cluster, workers, preload, preflight)
+                super().__init__(cluster, workers, preload, preflight, devices=DEVICES)
             self._silent: dict[str, tuple[float, int]] = {}
             self._pulse = PeriodicCallback(self._look, LOOK_SECONDS * 1000)
             cluster.sync(self._watch)

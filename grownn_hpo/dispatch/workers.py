@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Future, WorkerPlugin, get_worker
@@ -59,24 +60,33 @@ class SlotPlugin(WorkerPlugin):  # type: ignore[misc]
 
     name = _PLUGIN
 
-    def __init__(self, preload: Sequence[str], sharing_gpus: int = 1) -> None:
+    def __init__(self, preload: Sequence[str], sharing_gpus: int = 1, devices: Path | None = None) -> None:
         self.preload = tuple(preload)
         self.sharing_gpus = sharing_gpus
+        self.devices = devices
 
     def setup(self, worker: Any) -> None:
         worker.http_server.stop()  # it listens whether or not there is a dashboard, and asks nobody for a certificate
-        self.slot = Slot(self.preload, gpu_of(str(worker.name), self.sharing_gpus, os.environ))
+        gpus = visible_gpus(os.environ, self.devices)
+        self.slot = Slot(self.preload, gpu_of(str(worker.name), self.sharing_gpus, gpus))
 
     def teardown(self, worker: Any) -> None:
         self.slot.close()
 
 
-def gpu_of(worker: str, sharing: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variable by which a job's worker sees its one GPU; empty where the job has none.
+def visible_gpus(environ: Mapping[str, str], devices: Path | None) -> tuple[str, ...]:
+    """What CUDA_VISIBLE_DEVICES lists; where it is not set, the GPUs that `devices` (`/dev`) has, by CUDA's numbers."""
+    if devices is None or "CUDA_VISIBLE_DEVICES" in environ:
+        return tuple(gpu for gpu in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu)
+    # A container has the device files of its own GPUs only, with gaps in their numbers; CUDA counts without.
+    return tuple(map(str, range(len(list(devices.glob("nvidia[0-9]*"))))))
 
-    The job's workers are numbered by the end of their names, and `sharing` of them share each of its GPUs.
+
+def gpu_of(worker: str, sharing: int, gpus: Sequence[str]) -> dict[str, str]:
+    """The variable by which one of several workers sees its one of `gpus`; empty where there are none.
+
+    The workers of a job, or of this machine, are numbered by the end of their names, and `sharing` neighbours share.
     """
-    gpus = [gpu for gpu in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
     if not gpus:
         return {}
     number = worker.rpartition("-")[2]
@@ -164,13 +174,14 @@ class DaskDispatcher(Desk):
         preload: Sequence[str] = (),
         preflight: Preflight | None = None,
         sharing_gpus: int = 1,
+        devices: Path | None = None,
     ) -> None:
         super().__init__()
         self.slots = slots
         self._cluster = cluster
         self._preflight = preflight
         self._client = Client(cluster, set_as_default=False)
-        self._client.register_plugin(SlotPlugin(preload, sharing_gpus))
+        self._client.register_plugin(SlotPlugin(preload, sharing_gpus, devices))
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._order = itertools.count()
         self._waiting: list[tuple[tuple[int, ...], int, Job]] = []

@@ -62,6 +62,16 @@ def slot(payload: str, beat: Beat) -> str:
     return str(os.getppid())
 
 
+def gpu_seen(payload: str, beat: Beat) -> str:
+    """The GPU of this attempt's worker, once `count` attempts are running at the same time."""
+    settings = json.loads(payload)
+    (Path(settings["folder"]) / f"met-{os.getpid()}").touch()
+    while len(list(Path(settings["folder"]).glob("met-*"))) < settings["count"]:
+        beat()
+        time.sleep(0.02)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+
 def noted(payload: str, beat: Beat) -> str:
     """Add a word to a file; the first `unlucky` times, end itself or the whole worker instead of answering."""
     order = json.loads(payload)

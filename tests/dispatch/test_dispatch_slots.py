@@ -15,11 +15,11 @@ import psutil
 import pytest
 from dispatch_waiting import eventually, gone
 
-from grownn_hpo.dispatch import Dispatcher, Ending, Inline, Job, Lost, Preflight, Returned, open_dispatcher, slot
+from grownn_hpo.dispatch import Dispatcher, Ending, Inline, Job, Lost, Preflight, Returned, local, open_dispatcher, slot
 from grownn_hpo.dispatch.dispatcher import PREFLIGHT_ATTEMPTS
 from grownn_hpo.dispatch.local import DaskLocal
 from grownn_hpo.dispatch.scratch import Scratch
-from grownn_hpo.dispatch.workers import Worker, gpu_of
+from grownn_hpo.dispatch.workers import Worker, gpu_of, visible_gpus
 from grownn_hpo.errors import Stopped
 
 
@@ -245,8 +245,27 @@ def test_news_is_told_once_and_in_order() -> None:
 )
 def test_the_workers_of_a_job_share_its_gpus_evenly(worker: str, sharing: int, visible: str, gpu: str | None) -> None:
     expected = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    assert gpu_of(worker, sharing, {"CUDA_VISIBLE_DEVICES": visible}) == expected
-    assert gpu_of(worker, sharing, {}) == {}
+    assert gpu_of(worker, sharing, visible_gpus({"CUDA_VISIBLE_DEVICES": visible}, None)) == expected
+    assert gpu_of(worker, sharing, visible_gpus({}, None)) == {}
+
+
+def test_workers_here_share_all_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("null", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert visible_gpus({}, tmp_path) == ()
+    for number in (2, 3, 11):
+        (tmp_path / f"nvidia{number}").touch()
+    assert visible_gpus({}, tmp_path) == ("0", "1", "2")
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == ()
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-a"}, tmp_path) == ("GPU-a",)
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local, "DEVICES", tmp_path)
+    with open_dispatcher(2, inline=False) as opened:
+        for key in "ab":  # at the same time, so in different workers
+            opened.submit(job(key, "gpu_seen", {"folder": str(tmp_path), "count": 2}))
+        seen = {ending.value for ending in endings(opened, 2).values() if isinstance(ending, Returned)}
+    assert seen == {"0", "1"}
 
 
 def test_a_private_folder_of_ours_clears_up_what_was_left_beside_it(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ check: $(DEVELOPED)
 proofs: $(DEVELOPED)
 	$(BIN)/pytest -n 2 --dist worksteal -m 'slow and not row' --ignore tests/slurm --ignore tests/fuzz --ignore tests/test_schedules.py
 
-# 40,000 random schedules of results, losses, kills and damage; twenty minutes on one core.
+# 40,000 random schedules of results, losses, kills and damage; three quarters of an hour on one core.
 schedules: $(DEVELOPED)
 	$(BIN)/pytest -m slow tests/test_schedules.py
 

@@ -36,7 +36,7 @@ from grownn_hpo.report.statistics import bootstrap_band, bootstrap_interval, dif
 from grownn_hpo.spec import Network, PPOSettings
 
 RESULTS = Path(__file__).parent / "results"
-EVALUATIONS = 10
+EVALUATIONS = 10  # of a run; fewer where it has fewer rollouts
 EPISODES, LAST_EPISODES = 20, 100
 EVALUATION_SEED = 2**20  # no training uses it
 
@@ -98,7 +98,7 @@ SIDES: tuple[Literal["ours", "theirs"], ...] = ("ours", "theirs")
 
 def evaluated(task: Task, act: Callable[[Any], Any], number: int) -> tuple[float, float | None]:
     """Mean return and success rate of the `number`-th evaluation, whose episodes are the same for every run."""
-    episodes = LAST_EPISODES if number == EVALUATIONS else EPISODES
+    episodes = LAST_EPISODES if number == len(evaluation_points(task)) else EPISODES
     with VectorEnv(task.env, {}, 4, EVALUATION_SEED) as environments:
         played = play(act, environments, episodes, number)
     return played.mean_return, played.success_rate
@@ -107,7 +107,9 @@ def evaluated(task: Task, act: Callable[[Any], Any], number: int) -> tuple[float
 def evaluation_points(task: Task) -> list[int]:
     """The env steps, whole rollouts all, at which both sides are evaluated."""
     rollout = task.envs * task.settings.n_steps
-    return [round(task.env_steps * k / EVALUATIONS / rollout) * rollout for k in range(1, EVALUATIONS + 1)]
+    rollouts = task.env_steps // rollout
+    evaluations = min(EVALUATIONS, rollouts)
+    return [round(rollouts * k / evaluations) * rollout for k in range(1, evaluations + 1)]
 
 
 def learn_ours(task: Task, seed: int) -> Iterator[tuple[int, float, float | None]]:

@@ -265,3 +265,15 @@ def test_a_benchmark_ends_in_one_line_of_figures(tmp_path: Path) -> None:
     assert set(found["cartpole"]) == {"ratio", "ours", "theirs", "unit"}
     assert found["cartpole"]["ratio"] == pytest.approx(found["cartpole"]["ours"] / found["cartpole"]["theirs"])
     assert "| cartpole | 2" in written.read_text()
+
+
+def test_learning_is_evaluated_after_whole_rollouts_once_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # importing sets them: to be undone
+    from benchmarks.learning import TASKS, evaluation_points
+
+    for task in TASKS:
+        points = evaluation_points(task)
+        assert points == sorted(set(points))
+        assert points[-1] == task.env_steps
+        assert not any(env_steps % (task.envs * task.settings.n_steps) for env_steps in points)

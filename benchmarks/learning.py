@@ -30,7 +30,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from benchmarks import peer
 from grownn_hpo import ppo
-from grownn_hpo.envs import VectorEnv, describe, play
+from grownn_hpo.envs import VectorEnv, describe, play, varying_cells
 from grownn_hpo.report.canvas import COLOURS, style
 from grownn_hpo.report.statistics import bootstrap_band, bootstrap_interval, difference_interval, interquartile_mean
 from grownn_hpo.spec import Network, PPOSettings
@@ -53,6 +53,11 @@ class Task:
     network: Network = field(default_factory=lambda: Network(kind="mlp"))
     seeds: int = 10
 
+    @property
+    def cells(self) -> peer.Cells | None:
+        """Those of a map that both read."""
+        return varying_cells([self.env], {}) if self.network.cells == "varying" else None
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -62,7 +67,7 @@ class Run:
     cpu_seconds: float
 
 
-ROOM = Network(kind="minihack-cnn", width=64, channels=8)
+ROOM = Network(kind="minihack-cnn", width=64, channels=8, cells="varying")
 ROOM_SETTINGS = PPOSettings(
     learning_rate=3e-3, n_steps=128, batch_size=256, n_epochs=4, gamma=0.97, ent_coef=0.01, anneal_learning_rate=True
 )
@@ -90,8 +95,9 @@ TASKS = (
             anneal_learning_rate=True,
         ),
     ),
-    Task("Room-5x5", "MiniHack-Room-5x5-v0", 16, 16_384, ROOM_SETTINGS, ROOM),
-    Task("Room-Random-5x5", "MiniHack-Room-Random-5x5-v0", 16, 49_152, ROOM_SETTINGS, ROOM, seeds=5),
+    # Those of the bundled studies of rooms (search_spaces/ppo-rooms.yaml).
+    Task("Room-5x5", "MiniHack-Room-5x5-v0", 16, 32_768, ROOM_SETTINGS, ROOM),
+    Task("Room-Random-5x5", "MiniHack-Room-Random-5x5-v0", 16, 65_536, ROOM_SETTINGS, ROOM, seeds=5),
 )
 SIDES: tuple[Literal["ours", "theirs"], ...] = ("ours", "theirs")
 
@@ -114,7 +120,7 @@ def evaluation_points(task: Task) -> list[int]:
 
 def learn_ours(task: Task, seed: int) -> Iterator[tuple[int, float, float | None]]:
     spaces = describe(task.env, {})
-    agent = ppo.new_agent(task.network, 1, spaces, task.settings, None, 10_000 + seed, "cpu")
+    agent = ppo.new_agent(task.network, 1, spaces, task.settings, task.cells, 10_000 + seed, "cpu")
     points: list[tuple[int, float, float | None]] = []
 
     def evaluate(trained: ppo.Agent, env_steps: int) -> None:
@@ -139,7 +145,9 @@ def learn_theirs(task: Task, seed: int) -> Iterator[tuple[int, float, float | No
     from stable_baselines3.common.callbacks import BaseCallback
 
     model = peer.build_peer(
-        task.env, {}, task.envs, task.settings, task.network, 1, seed, total_env_steps=task.env_steps
+        *(task.env, {}, task.envs, task.settings, task.network, 1, seed),
+        cells=task.cells,
+        total_env_steps=task.env_steps,
     )
     due = evaluation_points(task)
     points: list[tuple[int, float, float | None]] = []

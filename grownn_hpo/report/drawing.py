@@ -53,7 +53,8 @@ def drawn(figures: Mapping[str, Draw], processes: int = 1) -> dict[str, Picture]
     for draw in figures.values():
         jobs += [_Job(draw, canvas.WIDE, (PNG, SVG)), _Job(draw, canvas.NARROW, (PDF, SVG))]
     with canvas.style():
-        saved = iter(_by_forks(jobs, processes) if processes > 1 else map(_saved, jobs))
+        forks = min(processes, len(jobs))  # a pool of forks starts them all at once, however few the jobs
+        saved = iter(_by_forks(jobs, forks) if forks > 1 else map(_saved, jobs))
         pictures = {}
         for name in figures:
             (png, wide), (pdf, narrow) = next(saved), next(saved)

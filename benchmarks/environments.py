@@ -25,6 +25,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from benchmarks import stock
+from grownn_hpo.envs.contacts import timer
 from grownn_hpo.envs.interface import Single
 from grownn_hpo.envs.opening import is_minihack, open_env
 
@@ -103,10 +104,15 @@ def to_the_stairs(generator: np.random.Generator) -> Callable[[Any], Any]:
 
 
 def pairs(env: str, steps: int, act: Callable[[Any], Any]) -> Iterator[tuple[float, float]]:
+    clock = timer()
+    stock_clock = clock.value  # ours takes it away from the whole process
     episodes = record(env, steps, act)
     ours, its_stock = open_env(env, {}), Stock(env)
     while True:
-        yield replayed(ours, episodes), replayed(its_stock, episodes)
+        clock.value = None
+        own = replayed(ours, episodes)
+        clock.value = stock_clock
+        yield own, replayed(its_stock, episodes)
 
 
 def builds(env: str) -> Iterator[tuple[float, float]]:

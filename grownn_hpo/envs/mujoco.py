@@ -3,7 +3,8 @@
 Gymnasium's task keeps the simulation and starts every episode. What its `step` does beside is left out: the contact
 forces (`mj_rnePostConstraint`: no later step reads them), the `info`, checks done twice. Each function below stands for
 the `step` of the class of its name in `gymnasium.envs.mujoco`, with its order of floating-point operations, at the
-task's default settings; `tests/envs/test_env_mujoco.py` runs the two side by side.
+task's default settings; `tests/envs/test_env_mujoco.py` runs the two side by side. The simulation itself is spared what
+it does in vain (`contacts`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from grownn_hpo.envs.contacts import touching_the_world, without_timers
 
 Action = NDArray[np.float32]
 State = NDArray[np.float64]
@@ -26,10 +29,25 @@ def lean_step(task: Any, kwargs: Mapping[str, Any]) -> GymStep | None:
     """The lean `step` of an unwrapped Gymnasium environment that was built from `kwargs`; None if there is none.
 
     There is none for settings other than the defaults, the time limit excepted: contact forces, say, are Gymnasium's.
+    The task must be reset before the first step.
     """
     kind = type(task)
     make = _TASKS.get(f"{kind.__module__}:{kind.__qualname__}")
-    return None if make is None or kwargs.keys() - {"max_episode_steps"} else make(task)
+    if make is None or kwargs.keys() - {"max_episode_steps"}:
+        return None
+    without_timers()
+    if task.render_mode is None:  # a viewer shows the simulation that it was made for
+        _tell_contacts(task)
+    return make(task)
+
+
+def _tell_contacts(task: Any) -> None:
+    """Have the task simulate the model that knows what can touch, where there is one."""
+    from mujoco import MjData
+
+    model = touching_the_world(task.fullpath)
+    if model is not None and model is not task.model:
+        task.model, task.data = model, MjData(model)
 
 
 def _ant(task: Any) -> GymStep:

@@ -1,0 +1,131 @@
+"""MuJoCo models whose possible contacts are named, beside the same without."""
+
+from __future__ import annotations
+
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+import pytest
+
+from grownn_hpo.envs.contacts import touching_the_world, without_timers
+from grownn_hpo.envs.generic import GymnasiumEnv
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass:UserWarning")
+
+ASSETS = Path(gymnasium.__file__).parent / "envs/mujoco/assets"
+CONTACT = (
+    "dist",
+    "pos",
+    "frame",
+    "includemargin",
+    "friction",
+    "solref",
+    "solreffriction",
+    "solimp",
+    "mu",
+    "dim",
+    "geom",
+)
+
+CAPSULES = """\
+<mujoco>
+  <default><geom condim="3" friction="1 0.5 0.5" margin="0.01"/></default>
+  <worldbody>
+    <geom name="floor" type="plane" size="9 9 9" {floor}/>
+    <body name="left" pos="0 0 0.3"><freejoint/><geom name="left" type="capsule" size="0.1 0.2" {left}/></body>
+    <body name="right" pos="1 0 0.3"><freejoint/><geom {right} type="capsule" size="0.1 0.2"/></body>
+  </worldbody>
+  {more}
+</mujoco>
+"""
+APART = {"floor": 'conaffinity="1"', "left": 'conaffinity="0"', "right": 'name="right" conaffinity="0"', "more": ""}
+
+
+@pytest.fixture(autouse=True)
+def _away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a log in the folder where it runs
+
+
+def written(text: str) -> str:
+    Path("model.xml").write_text(text)
+    return str(Path("model.xml").absolute())
+
+
+@pytest.mark.parametrize(("task", "pairs"), [("ant", 13), ("half_cheetah", 8)])
+def test_wherever_a_body_lies_its_contacts_are_the_same(task: str, pairs: int) -> None:
+    """In poses in which few geoms, and in which all, are below the floor; so are the accelerations that follow."""
+    file = str(ASSETS / f"{task}.xml")
+    stock, told = mujoco.MjModel.from_xml_path(file), copy(touching_the_world(file))
+    assert told is not None
+    assert (stock.npair, told.npair) == (0, pairs)
+    seen, ours = mujoco.MjData(stock), mujoco.MjData(told)
+    generator = np.random.default_rng(0)
+    contacts, most = 0, 0
+    for number in range(500):
+        pose = stock.qpos0 + generator.normal(0, 0.5, stock.nq)
+        for model, data in ((stock, seen), (told, ours)):
+            model.geom("floor").pos[2] = number % 10 / 5
+            mujoco.mj_resetData(model, data)
+            data.qpos[:] = pose
+            mujoco.mj_forward(model, data)
+        assert seen.ncon == ours.ncon
+        for name in CONTACT:
+            np.testing.assert_array_equal(getattr(ours.contact, name), getattr(seen.contact, name), err_msg=name)
+        np.testing.assert_array_equal(ours.qacc, seen.qacc)
+        contacts, most = contacts + seen.ncon, max(most, seen.ncon)
+    assert contacts > 1000
+    assert most >= pairs
+
+
+def test_models_of_bodies_apart_are_told_their_contacts() -> None:
+    told = touching_the_world(written(CAPSULES.format(**APART)))
+    assert told is not None
+    assert told.npair == 2
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"left": ""},  # the two can touch each other
+        {"left": 'conaffinity="0" friction="0.5 0.5 0.5"'},
+        {"left": 'conaffinity="0" solref="0.03 1"'},
+        {"left": 'conaffinity="0" gap="0.001"'},
+        {"right": 'conaffinity="0"'},  # it has no name
+        {"more": '<contact><exclude body1="left" body2="right"/></contact>'},
+        {"more": '<contact><pair geom1="left" geom2="right"/></contact>'},
+        {"floor": 'conaffinity="0" contype="0"'},  # nothing can touch anything
+    ],
+)
+def test_models_that_mix_or_hide_what_can_touch_are_left_alone(spoilt: dict[str, str]) -> None:
+    assert touching_the_world(written(CAPSULES.format(**APART | spoilt))) is None
+
+
+@pytest.mark.parametrize("task", ["hopper", "walker2d", "inverted_pendulum"])
+def test_tasks_whose_parts_can_touch_are_left_alone(task: str) -> None:
+    assert touching_the_world(str(ASSETS / f"{task}.xml")) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
+def test_a_task_that_is_drawn_keeps_the_simulation_that_its_viewer_shows() -> None:
+    def simulation(pictures: bool) -> Any:
+        env = GymnasiumEnv("Ant-v4", {}, pictures)
+        task = env._env.unwrapped
+        env.close()
+        return task
+
+    drawn, trained = simulation(True), simulation(False)
+    assert drawn.data is drawn.mujoco_renderer.data
+    assert (drawn.model.npair, trained.model.npair) == (0, 13)
+
+
+def test_nothing_is_timed() -> None:
+    without_timers()
+    model = mujoco.MjModel.from_xml_string("<mujoco/>")
+    data = mujoco.MjData(model)
+    mujoco.mj_step(model, data, nstep=10)
+    assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].number == 10
+    assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration == 0

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from benchmarks import stock
-from grownn_hpo.envs.contacts import timer
 from grownn_hpo.envs.interface import Single
 from grownn_hpo.envs.opening import is_minihack, open_env
+from grownn_hpo.envs.simulation import timer
 
 ROOM = "MiniHack-Room-Random-10x10-v0"
 COMPASS = {(-1, 0): 0, (0, 1): 1, (1, 0): 2, (0, -1): 3, (-1, 1): 4, (1, 1): 5, (1, -1): 6, (-1, -1): 7}

@@ -4,7 +4,7 @@ Gymnasium's task keeps the simulation and starts every episode. What its `step` 
 forces (`mj_rnePostConstraint`: no later step reads them), the `info`, checks done twice. Each function below stands for
 the `step` of the class of its name in `gymnasium.envs.mujoco`, with its order of floating-point operations, at the
 task's default settings; `tests/envs/test_env_mujoco.py` runs the two side by side. The simulation itself is spared what
-it does in vain (`contacts`).
+it does in vain (`simulation`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grownn_hpo.envs.contacts import touching_the_world, without_timers
+from grownn_hpo.envs.simulation import spare
 
 Action = NDArray[np.float32]
 State = NDArray[np.float64]
@@ -35,19 +35,8 @@ def lean_step(task: Any, kwargs: Mapping[str, Any]) -> GymStep | None:
     make = _TASKS.get(f"{kind.__module__}:{kind.__qualname__}")
     if make is None or kwargs.keys() - {"max_episode_steps"}:
         return None
-    without_timers()
-    if task.render_mode is None:  # a viewer shows the simulation that it was made for
-        _tell_contacts(task)
+    spare(task)
     return make(task)
-
-
-def _tell_contacts(task: Any) -> None:
-    """Have the task simulate the model that knows what can touch, where there is one."""
-    from mujoco import MjData
-
-    model = touching_the_world(task.fullpath)
-    if model is not None and model is not task.model:
-        task.model, task.data = model, MjData(model)
 
 
 def _ant(task: Any) -> GymStep:

@@ -1,4 +1,4 @@
-"""MuJoCo models whose possible contacts are named, beside the same without."""
+"""MuJoCo spared what it does in vain, beside MuJoCo as it comes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from grownn_hpo.envs.contacts import touching_the_world, without_timers
 from grownn_hpo.envs.generic import GymnasiumEnv
+from grownn_hpo.envs.simulation import spare, touching_the_world, without_islands
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass:UserWarning")
 
@@ -122,10 +122,19 @@ def test_a_task_that_is_drawn_keeps_the_simulation_that_its_viewer_shows() -> No
     assert (drawn.model.npair, trained.model.npair) == (0, 13)
 
 
+@pytest.mark.parametrize("number_of_trees", [1, 2])
+def test_only_what_is_one_tree_is_solved_as_a_whole(number_of_trees: int) -> None:
+    capsule = '<body><freejoint/><geom type="capsule" size="0.1 0.2"/></body>'
+    model = mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{capsule * number_of_trees}</worldbody></mujoco>")
+    without_islands(model)
+    assert bool(model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_ISLAND) == (number_of_trees == 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 def test_nothing_is_timed() -> None:
-    without_timers()
-    model = mujoco.MjModel.from_xml_string("<mujoco/>")
-    data = mujoco.MjData(model)
-    mujoco.mj_step(model, data, nstep=10)
-    assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].number == 10
-    assert data.timer[mujoco.mjtTimer.mjTIMER_STEP].duration == 0
+    task: Any = gymnasium.make("Ant-v4").unwrapped
+    spare(task)
+    task.reset(seed=0)
+    mujoco.mj_step(task.model, task.data, nstep=10)
+    step = task.data.timer[mujoco.mjtTimer.mjTIMER_STEP]
+    assert (step.number, step.duration) == (10, 0)

@@ -9,6 +9,7 @@ it does in vain (`simulation`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,7 +49,7 @@ def _ant(task: Any) -> GymStep:
         before = torso[0]
         simulate(action)
         now = state()
-        healthy = low <= now[2] <= high and np.isfinite(now).all()
+        healthy = low <= now[2] <= high and _finite(now)
         reward = (torso[0] - before) / dt + task._healthy_reward - _control_cost(task, action)
         return now[2:], reward, not healthy, False, _NOTHING
 
@@ -86,7 +87,7 @@ def _inverted_pendulum(task: Any) -> GymStep:
     def step(action: Action) -> tuple[State, float, bool, bool, Mapping[str, Any]]:
         simulate(action)
         now = state()
-        return now, 1.0, not np.isfinite(now).all() or bool(abs(now[1]) > 0.2), False, _NOTHING
+        return now, 1.0, not _finite(now) or bool(abs(now[1]) > 0.2), False, _NOTHING
 
     return step
 
@@ -114,6 +115,11 @@ def _upright(task: Any, now: State) -> bool:
     return bool(low < now[1] < high and least < now[2] < most)
 
 
+def _finite(numbers: State) -> bool:
+    """Whether all are. A sum of squares takes a fifth of the time; where it is not finite, they are looked at."""
+    return math.isfinite(numbers.dot(numbers)) or bool(np.isfinite(numbers).all())
+
+
 def _control_cost(task: Any, action: Action) -> np.float32:
     """In float32, as Gymnasium's: the action's own type."""
     cost: np.float32 = task._ctrl_cost_weight * np.add.reduce(action * action)
@@ -128,7 +134,7 @@ def _simulation(task: Any) -> Callable[[Action], None]:
 
     def simulate(action: Action) -> None:
         ctrl[:] = action
-        mj_step(model, data, nstep=frames)
+        mj_step(model, data, frames)  # by name it takes half a microsecond more
 
     return simulate
 

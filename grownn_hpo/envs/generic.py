@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
 from grownn_hpo.envs.mujoco import lean_step
+from grownn_hpo.envs.simulation import spare
 from grownn_hpo.errors import GrowNNError
 from grownn_hpo.spec import Continuous, Discrete, Spaces, Vector
 
@@ -43,6 +44,7 @@ class GymnasiumEnv:
         self.action_names = _action_names(acted)
         self._vector, self._native = _to_vector(seen), _to_native(acted)
         bare, self._limit = _unwrapped(self._env)
+        spare(bare, kwargs)
         self._step = lean_step(bare, kwargs) or bare.step
         self._elapsed = 0
 

@@ -3,8 +3,7 @@
 Gymnasium's task keeps the simulation and starts every episode. What its `step` does beside is left out: the contact
 forces (`mj_rnePostConstraint`: no later step reads them), the `info`, checks done twice. Each function below stands for
 the `step` of the class of its name in `gymnasium.envs.mujoco`, with its order of floating-point operations, at the
-task's default settings; `tests/envs/test_env_mujoco.py` runs the two side by side. The simulation itself is spared what
-it does in vain (`simulation`).
+task's default settings; `tests/envs/test_env_mujoco.py` runs the two side by side.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from grownn_hpo.envs.simulation import spare
 
 Action = NDArray[np.float32]
 State = NDArray[np.float64]
@@ -30,14 +27,10 @@ def lean_step(task: Any, kwargs: Mapping[str, Any]) -> GymStep | None:
     """The lean `step` of an unwrapped Gymnasium environment that was built from `kwargs`; None if there is none.
 
     There is none for settings other than the defaults, the time limit excepted: contact forces, say, are Gymnasium's.
-    The task must be reset before the first step.
     """
     kind = type(task)
     make = _TASKS.get(f"{kind.__module__}:{kind.__qualname__}")
-    if make is None or kwargs.keys() - {"max_episode_steps"}:
-        return None
-    spare(task)
-    return make(task)
+    return None if make is None or kwargs.keys() - {"max_episode_steps"} else make(task)
 
 
 def _ant(task: Any) -> GymStep:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -23,13 +23,18 @@ _ALIKE = ("condim", "priority", "friction", "solmix", "solref", "solimp")
 """Where both geoms of a pair have the same, so has their contact, by every rule of MuJoCo's for mixing them."""
 
 
-def spare(task: Any) -> None:
-    """Have a Gymnasium task simulate as fast as it can. It must be reset before its next step."""
+def spare(task: Any, kwargs: Mapping[str, Any]) -> None:
+    """Have a task that was built from `kwargs` simulate as fast as it can; it must be reset before its next step.
+
+    Only Gymnasium's own MuJoCo tasks, unwrapped, are changed: what others keep of their simulation is not known.
+    """
+    if not type(task).__module__.startswith("gymnasium.envs.mujoco."):
+        return
     from mujoco import MjData
 
-    if task.render_mode is None:  # a viewer shows the simulation that it was made for
+    if task.render_mode is None and "xml_file" not in kwargs:  # a viewer shows the simulation that it was made for
         model = touching_the_world(task.fullpath)
-        if model is not None and model is not task.model:
+        if model is not None:
             task.model, task.data = model, MjData(model)
     without_islands(task.model)
     # MuJoCo's own default. `mujoco.set_mjcb_time(None)` would set Python's clock again.

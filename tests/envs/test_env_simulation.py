@@ -10,9 +10,10 @@ import gymnasium
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from grownn_hpo.envs.generic import GymnasiumEnv
-from grownn_hpo.envs.simulation import spare, touching_the_world, without_islands
+from grownn_hpo.envs.simulation import touching_the_world, without_islands
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass:UserWarning")
 
@@ -109,17 +110,36 @@ def test_tasks_whose_parts_can_touch_are_left_alone(task: str) -> None:
     assert touching_the_world(str(ASSETS / f"{task}.xml")) is None
 
 
-@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
-def test_a_task_that_is_drawn_keeps_the_simulation_that_its_viewer_shows() -> None:
-    def simulation(pictures: bool) -> Any:
-        env = GymnasiumEnv("Ant-v4", {}, pictures)
-        task = env._env.unwrapped
-        env.close()
-        return task
+def simulated(env: str, kwargs: dict[str, Any], pictures: bool = False) -> Any:
+    """The task below one of our environments."""
+    ours = GymnasiumEnv(env, kwargs, pictures)
+    ours.close()
+    return ours._env.unwrapped
 
-    drawn, trained = simulation(True), simulation(False)
+
+def test_a_task_that_is_drawn_keeps_the_simulation_that_its_viewer_shows() -> None:
+    drawn, trained = simulated("Ant-v5", {}, pictures=True), simulated("Ant-v5", {})
     assert drawn.data is drawn.mujoco_renderer.data
     assert (drawn.model.npair, trained.model.npair) == (0, 13)
+
+
+def test_a_model_of_ones_own_is_as_it_was_read() -> None:
+    """It may change between two readings, and what is known of a model is kept."""
+    task = simulated("Ant-v5", {"xml_file": str(ASSETS / "ant.xml")})
+    assert task.model.npair == 0
+
+
+class OwnAnt(AntEnv):
+    """A task of somebody's own."""
+
+
+def test_a_task_of_ones_own_keeps_its_simulation() -> None:
+    gymnasium.register("OwnAnt-v0", entry_point=OwnAnt, max_episode_steps=9)
+    try:
+        task = simulated("OwnAnt-v0", {})
+    finally:
+        del gymnasium.registry["OwnAnt-v0"]
+    assert (task.model.npair, task.model.opt.disableflags) == (0, 0)
 
 
 @pytest.mark.parametrize("number_of_trees", [1, 2])
@@ -130,10 +150,8 @@ def test_only_what_is_one_tree_is_solved_as_a_whole(number_of_trees: int) -> Non
     assert bool(model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_ISLAND) == (number_of_trees == 1)
 
 
-@pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 def test_nothing_is_timed() -> None:
-    task: Any = gymnasium.make("Ant-v4").unwrapped
-    spare(task)
+    task = simulated("Ant-v5", {})
     task.reset(seed=0)
     mujoco.mj_step(task.model, task.data, nstep=10)
     step = task.data.timer[mujoco.mjtTimer.mjTIMER_STEP]

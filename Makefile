@@ -70,7 +70,7 @@ bench: $(DEVELOPED)
 bench-full: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.segments --full --write
 
-# Does ours learn as well as Stable-Baselines3's? Twenty minutes on two cores.
+# Does ours learn as well as Stable-Baselines3's? Half an hour on two cores.
 learning: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.learning --write
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from grownn_hpo.envs import catalogue
 from grownn_hpo.envs.interface import Transition
 from grownn_hpo.envs.mujoco import lean_step
-from grownn_hpo.envs.simulation import spare
+from grownn_hpo.envs.simulation import keep_no_log, spare
 from grownn_hpo.errors import GrowNNError
 from grownn_hpo.spec import Continuous, Discrete, Spaces, Vector
 
@@ -32,6 +32,7 @@ class GymnasiumEnv:
 
     def __init__(self, env: str, kwargs: Mapping[str, Any], pictures: bool = False) -> None:
         self._name = env
+        keep_no_log(env)
         drawn = {"render_mode": "rgb_array"} if pictures else {}
         self._env = catalogue.make(env, {key: kwargs[key] for key in kwargs if key not in drawn}, **drawn)
         try:

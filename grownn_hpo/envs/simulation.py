@@ -6,19 +6,24 @@
 - Islands, the parts of a model that no constraint connects, and that are solved each by itself. A model of a single
   kinematic tree is a single part, which MuJoCo finds anew each time.
 - The clock by which MuJoCo's Python package has all stages timed, for `mjData.timer`.
+
+And without the log of warnings that MuJoCo would leave in whichever folder it runs in.
 """
 
 from __future__ import annotations
 
 import ctypes
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 from typing import Any
 
+import gymnasium
 import numpy as np
 
+_TASKS = "gymnasium.envs.mujoco."
 _ALIKE = ("condim", "priority", "friction", "solmix", "solref", "solimp")
 """Where both geoms of a pair have the same, so has their contact, by every rule of MuJoCo's for mixing them."""
 
@@ -28,7 +33,7 @@ def spare(task: Any, kwargs: Mapping[str, Any]) -> None:
 
     Only Gymnasium's own MuJoCo tasks, unwrapped, are changed: what others keep of their simulation is not known.
     """
-    if not type(task).__module__.startswith("gymnasium.envs.mujoco."):
+    if not type(task).__module__.startswith(_TASKS):
         return
     from mujoco import MjData
 
@@ -39,6 +44,26 @@ def spare(task: Any, kwargs: Mapping[str, Any]) -> None:
     without_islands(task.model)
     # MuJoCo's own default. `mujoco.set_mjcb_time(None)` would set Python's clock again.
     timer().value = None
+
+
+def keep_no_log(env: str) -> None:
+    """Where `env` is one of Gymnasium's MuJoCo tasks, have warnings printed, and not written to MUJOCO_LOG.TXT.
+
+    Somebody's own handler of MuJoCo's warnings stays.
+    """
+    known = gymnasium.registry.get(env)
+    if known is None or not str(known.entry_point).startswith(_TASKS):
+        return
+    from mujoco import get_mju_user_warning, set_mju_user_warning
+
+    if get_mju_user_warning() is None:
+        set_mju_user_warning(_say)
+
+
+@lru_cache(maxsize=64)
+def _say(warning: str) -> None:
+    """Once for all environments that are built from the same file."""
+    print(f"MuJoCo: {warning.strip()}", file=sys.stderr)
 
 
 @cache

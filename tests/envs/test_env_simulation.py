@@ -13,7 +13,7 @@ import pytest
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from grownn_hpo.envs.generic import GymnasiumEnv
-from grownn_hpo.envs.simulation import touching_the_world, without_islands
+from grownn_hpo.envs.simulation import _say, touching_the_world, without_islands
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass:UserWarning")
 
@@ -156,3 +156,27 @@ def test_nothing_is_timed() -> None:
     mujoco.mj_step(task.model, task.data, nstep=10)
     step = task.data.timer[mujoco.mjtTimer.mjTIMER_STEP]
     assert (step.number, step.duration) == (10, 0)
+
+
+def test_warnings_are_printed_once_and_leave_no_log(capfd: pytest.CaptureFixture[str]) -> None:
+    _say.cache_clear()
+    for _ in range(3):
+        task = simulated("HalfCheetah-v5", {})
+    task.data.qvel[:] = 1e12
+    mujoco.mj_step(task.model, task.data)
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(maxsplit=3)[:3] for line in lines] == [
+        ["MuJoCo:", "compiler", "attribute"],
+        ["MuJoCo:", "Nan,", "Inf"],
+    ]
+    assert not list(Path().iterdir())
+
+
+def test_somebodys_own_handler_of_warnings_stays() -> None:
+    heard: list[str] = []
+    mujoco.set_mju_user_warning(heard.append)
+    try:
+        simulated("HalfCheetah-v5", {})
+    finally:
+        mujoco.set_mju_user_warning(None)
+    assert heard

@@ -41,20 +41,20 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
     ],
 )
 def test_a_misfortune_costs_its_attempt_alone(
-    grownn: Grownn, fault: Fault, tmp_path: Path, undisturbed: str, what: str, limits: tuple[str, ...], told: str
+    grownn: Grownn, fault: Fault, tmp_path: Path, first_bracket: str, what: str, limits: tuple[str, ...], told: str
 ) -> None:
-    said = run(grownn, tmp_path, what, 2, *limits)
+    said = run(grownn, tmp_path, what, 2, "search.trials=6", *limits)
     fault.struck(2)
     assert told in said
     assert said.count("it is tried again") == 2
-    fault.holds(tmp_path / "results/tiny/grown-3", grownn("table", "results/tiny").stdout, undisturbed)
+    fault.holds(tmp_path / "results/tiny/grown-3", grownn("table", "results/tiny").stdout, first_bracket)
     kept = list(tmp_path.glob("results/tiny/grown-3/segments/*/*/*/*/failure.json"))
     assert len(kept) == 2
     assert told in kept[0].read_text()
 
 
 def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_path: Path) -> None:
-    said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6")
+    said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6", workers=0)
     assert "crashed (RuntimeError: the cart fell off the table)" in said
     rows = rows_of(grownn("table", "results/tiny").stdout)
     crashed = {row["config"] for row in rows if row["status"] == "crashed"}
@@ -70,7 +70,7 @@ def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_pat
 
 @pytest.mark.parametrize("reward", ["nan", pytest.param("1e308", marks=pytest.mark.slow)])
 def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn, tmp_path: Path, reward: str) -> None:
-    run(grownn, tmp_path, reward, 1)
+    run(grownn, tmp_path, reward, 1, "search.trials=6", workers=0)
     rows = rows_of(grownn("table", "results/tiny").stdout)
     diverged = [row for row in rows if row["status"] == "diverged"]
     assert len(diverged) == 1

@@ -29,21 +29,30 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
 
 
 @pytest.mark.parametrize(
-    ("what", "limits", "told"),
+    ("what", "limits", "told", "workers"),
     [
-        pytest.param("raise", (), "RuntimeError: the cart fell off the table", marks=pytest.mark.row(25)),
-        pytest.param("segfault", (), "SIGSEGV", marks=[pytest.mark.row(5), pytest.mark.slow]),
+        pytest.param("raise", (), "RuntimeError: the cart fell off the table", 2, marks=pytest.mark.row(25)),
+        pytest.param("segfault", (), "SIGSEGV", 2, marks=[pytest.mark.row(5), pytest.mark.slow]),
         pytest.param(
-            *("sleep", ("limits.stalled_seconds=3",), "no progress for"), marks=[pytest.mark.row(26), pytest.mark.slow]
+            *("sleep", ("limits.stalled_seconds=3",), "no progress for", 2),
+            marks=[pytest.mark.row(26), pytest.mark.slow],
         ),
-        pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", marks=pytest.mark.row(26)),
-        pytest.param("memory", ("limits.memory_gib=1",), "out of memory", marks=pytest.mark.row(27)),
+        pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", 0, marks=pytest.mark.row(26)),
+        pytest.param("memory", ("limits.memory_gib=1",), "out of memory", 0, marks=pytest.mark.row(27)),
     ],
 )
 def test_a_misfortune_costs_its_attempt_alone(
-    grownn: Grownn, fault: Fault, tmp_path: Path, first_bracket: str, what: str, limits: tuple[str, ...], told: str
+    grownn: Grownn,
+    fault: Fault,
+    tmp_path: Path,
+    first_bracket: str,
+    what: str,
+    limits: tuple[str, ...],
+    told: str,
+    workers: int,
 ) -> None:
-    said = run(grownn, tmp_path, what, 2, "search.trials=6", *limits)
+    """Who watches over an attempt is the same with workers and without."""
+    said = run(grownn, tmp_path, what, 2, "search.trials=6", *limits, workers=workers)
     fault.struck(2)
     assert told in said
     assert said.count("it is tried again") == 2

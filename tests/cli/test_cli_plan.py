@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import Grownn
+from program import TINY, Grownn
 
 PROFILE = "kind: slurm\npartition: short\nsegments: 2\ncores: 2\njobs: {at_least: 1, at_most: 3}\n"
 
@@ -29,7 +29,11 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_a_new_study_is_rehearsed_and_nothing_is_written(
     grownn: Grownn, tiny: Path, profile: Path, tmp_path: Path
 ) -> None:
-    plan = planned(grownn("plan", tiny, "--cluster", profile, "--json"))
+    done = grownn("plan", tiny, "--cluster", profile, "--json")
+    assert "rehearsed CartPole-v1 at depth 1 in" in done.stderr
+    assert "rehearsed CartPole-v1 at depth 3 in" in done.stderr
+    assert "depth 2" not in done.stderr  # interpolated
+    plan = planned(done)
     (arm,) = plan["arms"]
     assert [rung["segments"] for rung in arm["rungs"]] == [6 * 2, 4 * 2, 2 * 2]
     assert [rung["depth"] for rung in arm["rungs"]] == [1, 2, 3]
@@ -53,11 +57,10 @@ def test_a_new_study_is_rehearsed_and_nothing_is_written(
 
 
 def test_people_are_told_the_same(grownn: Grownn, tiny: Path, profile: Path) -> None:
+    tiny.write_text(TINY.replace("depth: 2", "depth: 1").replace("depth: 3", "depth: 1"))  # one rehearsal
     done = grownn("plan", tiny, "--cluster", profile)
     assert done.returncode == 0, done.stderr
     assert "rehearsed CartPole-v1 at depth 1 in" in done.stderr
-    assert "rehearsed CartPole-v1 at depth 3 in" in done.stderr
-    assert "depth 2" not in done.stderr  # interpolated
     assert "tiny/grown-3: 12 trials x 2 seeds, 12,288 env steps" in done.stdout
     assert "In all: 24 segments" in done.stdout
     assert "on 6 slots" in done.stdout

@@ -189,7 +189,7 @@ def test_a_study_whose_words_nobody_hears_comes_to_the_same(
 ) -> None:
     """The reader of its lines leaves after the first, as `head -1` does, and what attempts tell is lost."""
     process = subprocess.Popen(
-        command("run", "study.yaml", "--workers", 2),
+        command("run", "study.yaml", "--workers", 1),
         cwd=study.folder,
         env=study.environment(),
         stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from fault_table import fault
 from hypothesis import settings
 from program import TINY, Grownn, command, surroundings
+from shared import made_once, run_tiny
 
 __all__ = ["fault"]  # a fixture for every test below
 
@@ -60,16 +62,33 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny study was run, without interruption and without Dask; not to be changed."""
+    return made_once(tmp_path_factory, "complete", run_tiny)
+
+
+@pytest.fixture(scope="session")
+def four_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder, with four trials of the study's first bracket."""
+    return made_once(tmp_path_factory, "four-trials", lambda folder: run_tiny(folder, "--set", "search.trials=4"))
+
+
+@pytest.fixture
+def finished(complete: Path, tiny: Path) -> Path:
+    """The complete tiny study's results, copied to where `grownn run` of `tiny` would have put them."""
+    return Path(shutil.copytree(complete / "results/tiny", tiny.parent / "results/tiny"))
+
+
+@pytest.fixture
+def begun(four_trials: Path, tiny: Path) -> Path:
+    """Likewise, those of its first four trials."""
+    return Path(shutil.copytree(four_trials / "results/tiny", tiny.parent / "results/tiny"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(complete: Path) -> str:
     """The tiny study's ledger from one uninterrupted run, without Dask."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    (folder / "tiny.yaml").write_text(TINY)
-    for args in (("run", "tiny.yaml", "--workers", 0), ("table", "results/tiny")):
-        done = subprocess.run(
-            command(*args), cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    return done.stdout
+    return (complete / "table.csv").read_text()
 
 
 @pytest.fixture(scope="session")

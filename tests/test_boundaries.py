@@ -219,7 +219,7 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
 
 
-@pytest.mark.parametrize("damaged", [(), (3,), (2, 3), (1, 2, 3), (1,)], ids=str)
+@pytest.mark.parametrize("damaged", [(3,), (2, 3), (1, 2, 3), (1,)], ids=str)
 @pytest.mark.parametrize("file", [paths.boundary_tensors, paths.boundary_record])
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
 def test_a_damaged_boundary_is_passed_over(

@@ -29,32 +29,41 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
 
 
 @pytest.mark.parametrize(
-    ("what", "limits", "told"),
+    ("what", "limits", "told", "workers"),
     [
-        pytest.param("raise", (), "RuntimeError: the cart fell off the table", marks=pytest.mark.row(25)),
-        pytest.param("segfault", (), "SIGSEGV", marks=[pytest.mark.row(5), pytest.mark.slow]),
+        pytest.param("raise", (), "RuntimeError: the cart fell off the table", 2, marks=pytest.mark.row(25)),
+        pytest.param("segfault", (), "SIGSEGV", 2, marks=[pytest.mark.row(5), pytest.mark.slow]),
         pytest.param(
-            *("sleep", ("limits.stalled_seconds=3",), "no progress for"), marks=[pytest.mark.row(26), pytest.mark.slow]
+            *("sleep", ("limits.stalled_seconds=3",), "no progress for", 2),
+            marks=[pytest.mark.row(26), pytest.mark.slow],
         ),
-        pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", marks=pytest.mark.row(26)),
-        pytest.param("memory", ("limits.memory_gib=1",), "out of memory", marks=pytest.mark.row(27)),
+        pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", 0, marks=pytest.mark.row(26)),
+        pytest.param("memory", ("limits.memory_gib=1",), "out of memory", 0, marks=pytest.mark.row(27)),
     ],
 )
 def test_a_misfortune_costs_its_attempt_alone(
-    grownn: Grownn, fault: Fault, tmp_path: Path, undisturbed: str, what: str, limits: tuple[str, ...], told: str
+    grownn: Grownn,
+    fault: Fault,
+    tmp_path: Path,
+    first_bracket: str,
+    what: str,
+    limits: tuple[str, ...],
+    told: str,
+    workers: int,
 ) -> None:
-    said = run(grownn, tmp_path, what, 2, *limits)
+    """Who watches over an attempt is the same with workers and without."""
+    said = run(grownn, tmp_path, what, 2, "search.trials=6", *limits, workers=workers)
     fault.struck(2)
     assert told in said
     assert said.count("it is tried again") == 2
-    fault.holds(tmp_path / "results/tiny/grown-3", grownn("table", "results/tiny").stdout, undisturbed)
+    fault.holds(tmp_path / "results/tiny/grown-3", grownn("table", "results/tiny").stdout, first_bracket)
     kept = list(tmp_path.glob("results/tiny/grown-3/segments/*/*/*/*/failure.json"))
     assert len(kept) == 2
     assert told in kept[0].read_text()
 
 
 def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_path: Path) -> None:
-    said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6")
+    said = run(grownn, tmp_path, "raise", 12, "limits.attempts=2", "search.trials=6", workers=0)
     assert "crashed (RuntimeError: the cart fell off the table)" in said
     rows = rows_of(grownn("table", "results/tiny").stdout)
     crashed = {row["config"] for row in rows if row["status"] == "crashed"}
@@ -70,7 +79,7 @@ def test_what_always_fails_is_crashed_and_never_promoted(grownn: Grownn, tmp_pat
 
 @pytest.mark.parametrize("reward", ["nan", pytest.param("1e308", marks=pytest.mark.slow)])
 def test_a_reward_that_is_no_number_ends_the_segment_as_diverged(grownn: Grownn, tmp_path: Path, reward: str) -> None:
-    run(grownn, tmp_path, reward, 1)
+    run(grownn, tmp_path, reward, 1, "search.trials=6", workers=0)
     rows = rows_of(grownn("table", "results/tiny").stdout)
     diverged = [row for row in rows if row["status"] == "diverged"]
     assert len(diverged) == 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 import pytest
+from agent_outputs import outputs, outputs_elsewhere
 
 from grownn_hpo.segment import Stream, Verdict, run_segment, stream_seed
 from grownn_hpo.spec import Arm
@@ -49,36 +48,6 @@ def climb(arm: Arm, root: Path, rungs: int, seed: int = 0) -> list[Committed]:
     return done
 
 
-OUTPUTS = """
-import json, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from grownn_hpo import ppo
-from grownn_hpo.envs import describe
-from grownn_hpo.spec import Arm
-from grownn_hpo.store.checkpoint import read_checkpoint
-arm, attempt = Arm.model_validate_json(sys.argv[1]), Path(sys.argv[2])
-tensors, meta = read_checkpoint(attempt)
-spaces = describe(arm.env_of(1), arm.task.kwargs)
-agent = ppo.restore_agent(tensors, meta["counters"], arm.network, meta["depth"], spaces, arm.ppo)
-logits, values = ppo.outputs(agent, agent.probe)
-print(json.dumps([logits.numpy().tobytes().hex(), values.numpy().tobytes().hex(), len(agent.probe)]))
-"""
-
-
-def outputs_elsewhere(arm: Arm, attempt: Path, hash_seed: str) -> list[object]:
-    done = subprocess.run(
-        [sys.executable, "-c", OUTPUTS, arm.model_dump_json(), str(attempt)],
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: list[object] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 @pytest.mark.parametrize(
     ("study", "arm", "more"),
     [
@@ -100,9 +69,9 @@ def test_growth_leaves_real_agents_as_they_are(study: str, arm: str, more: tuple
     assert [result.depth for result in results] == [1, 2, 3]
     assert [result.env_steps for result in results] == [400, 800, 1200]
     assert results[2].parent_sha256 == results[1].checkpoint_sha256
-    first, second = (outputs_elsewhere(chosen, steps[2].folder, seed) for seed in ("1", "2"))
-    assert first == second
-    assert first[2] == 256
+    here = outputs(chosen, steps[2].folder)
+    assert here == outputs_elsewhere(chosen, steps[2].folder, hash_seed="1")
+    assert here[2] == 256
     points = read_curve(steps[1].folder)
     # Due at 600 and 800; rollouts of 160 env steps end at 560, 720 and, cut short, 800.
     assert [p.env_steps for p in points] == [720, 800]

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import extras
 import pytest
-from program import TINY, Grownn, command, surroundings
+from program import Grownn, command, surroundings
+from shared import made_once, run_tiny
 
 from grownn_hpo.cli import showing
 from grownn_hpo.cli.commands import MirrorTarget
@@ -30,20 +31,15 @@ ONE_SEED = ("--set", "seeds=[0]", "--set", "search.trials=6")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small study: one bracket, three lineages, of which one reaches the last rung."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(TINY)
-    words = command("run", "tiny.yaml", "--workers", 0, *ONE_SEED)
-    done = subprocess.run(words, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    return folder / "results" / "tiny"
+def one_seed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small study: one bracket, three lineages, of which one reaches the last rung."""
+    return made_once(tmp_path_factory, "one-seed", lambda folder: run_tiny(folder, *ONE_SEED))
 
 
 @pytest.fixture
-def study(finished: Path, tmp_path: Path) -> Path:
+def study(one_seed: Path, tmp_path: Path) -> Path:
     """A copy of it."""
-    return Path(shutil.copytree(finished, tmp_path / "results" / "tiny"))
+    return Path(shutil.copytree(one_seed / "results/tiny", tmp_path / "results/tiny"))
 
 
 def digests(study: Path) -> dict[str, str]:

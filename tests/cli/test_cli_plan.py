@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from program import Grownn
+from program import TINY, Grownn
 
 PROFILE = "kind: slurm\npartition: short\nsegments: 2\ncores: 2\njobs: {at_least: 1, at_most: 3}\n"
 
@@ -29,7 +29,11 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 def test_a_new_study_is_rehearsed_and_nothing_is_written(
     grownn: Grownn, tiny: Path, profile: Path, tmp_path: Path
 ) -> None:
-    plan = planned(grownn("plan", tiny, "--cluster", profile, "--json"))
+    done = grownn("plan", tiny, "--cluster", profile, "--json")
+    assert "rehearsed CartPole-v1 at depth 1 in" in done.stderr
+    assert "rehearsed CartPole-v1 at depth 3 in" in done.stderr
+    assert "depth 2" not in done.stderr  # interpolated
+    plan = planned(done)
     (arm,) = plan["arms"]
     assert [rung["segments"] for rung in arm["rungs"]] == [6 * 2, 4 * 2, 2 * 2]
     assert [rung["depth"] for rung in arm["rungs"]] == [1, 2, 3]
@@ -53,11 +57,10 @@ def test_a_new_study_is_rehearsed_and_nothing_is_written(
 
 
 def test_people_are_told_the_same(grownn: Grownn, tiny: Path, profile: Path) -> None:
+    tiny.write_text(TINY.replace("depth: 2", "depth: 1").replace("depth: 3", "depth: 1"))  # one rehearsal
     done = grownn("plan", tiny, "--cluster", profile)
     assert done.returncode == 0, done.stderr
     assert "rehearsed CartPole-v1 at depth 1 in" in done.stderr
-    assert "rehearsed CartPole-v1 at depth 3 in" in done.stderr
-    assert "depth 2" not in done.stderr  # interpolated
     assert "tiny/grown-3: 12 trials x 2 seeds, 12,288 env steps" in done.stdout
     assert "In all: 24 segments" in done.stdout
     assert "on 6 slots" in done.stdout
@@ -66,9 +69,8 @@ def test_people_are_told_the_same(grownn: Grownn, tiny: Path, profile: Path) -> 
     assert max(map(len, lines)) <= 100
 
 
-def test_a_study_that_has_run_tells_its_own_times(grownn: Grownn, tiny: Path, tmp_path: Path) -> None:
+def test_a_study_that_has_run_tells_its_own_times(grownn: Grownn, tiny: Path, begun: Path, tmp_path: Path) -> None:
     results, few = tmp_path / "results", ("--set", "search.trials=4")
-    assert grownn("run", tiny, "--workers", 0, *few).returncode == 0
     files = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     done = grownn("plan", tiny, "--workers", 1, *few, "--json")
     assert "rehears" not in done.stderr
@@ -84,7 +86,7 @@ def test_a_study_that_has_run_tells_its_own_times(grownn: Grownn, tiny: Path, tm
     assert len(took) == 6
     assert arm["rungs"][0]["seconds"] == pytest.approx(sum(took) / len(took))
 
-    recorded = results / "tiny/grown-3/study.yaml"
+    recorded = begun / "grown-3/study.yaml"
     recorded.write_text(recorded.read_text().replace("trials: 4", "trials: 12"))  # what `extend` does first
     longer = grownn("plan", tiny, "--workers", 2)
     assert longer.returncode == 0, longer.stderr
@@ -96,7 +98,7 @@ def test_a_study_that_has_run_tells_its_own_times(grownn: Grownn, tiny: Path, tm
     assert {path for path in now if now[path] != files.get(path)} == {recorded}
 
 
-def test_input_that_run_refuses_is_refused(grownn: Grownn, tiny: Path, profile: Path, tmp_path: Path) -> None:
+def test_input_that_run_refuses_is_refused(grownn: Grownn, tiny: Path, profile: Path) -> None:
     for args, said in (
         (("cartpol",), "did you mean 'cartpole'"),
         ((tiny, "--arm", "static-9"), "it has grown-3"),
@@ -109,8 +111,10 @@ def test_input_that_run_refuses_is_refused(grownn: Grownn, tiny: Path, profile: 
         done = grownn("plan", *args)
         assert (done.returncode, done.stdout) == (2, ""), (args, done.stderr)
         assert said in done.stderr
-    assert grownn("run", tiny, "--workers", 0, "--set", "search.trials=1").returncode == 0
-    other = grownn("plan", tiny, "--set", "search.trials=1", "--set", "seed=4")
+
+
+def test_another_study_than_has_run_is_refused(grownn: Grownn, tiny: Path, begun: Path) -> None:
+    other = grownn("plan", tiny, "--set", "search.trials=4", "--set", "seed=4")
     assert other.returncode == 2
     assert "seed: recorded 3, given 4" in other.stderr
 

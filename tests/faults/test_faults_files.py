@@ -17,25 +17,15 @@ import psutil
 import pytest
 from fault_table import Fault, contents, rows_of
 from local_study import LocalStudy
-from program import TINY, command, surroundings
+from program import TINY
 
 from grownn_hpo.store.attempts import commit_result, read_commit
 from grownn_hpo.trial import Segment
 
 
-@pytest.fixture(scope="session")
-def four_trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of which four trials of the first bracket are done."""
-    folder = tmp_path_factory.mktemp("four-trials")
-    (folder / "study.yaml").write_text(TINY)
-    words = command("run", "study.yaml", "--workers", 0, "--set", "search.trials=4")
-    subprocess.run(words, cwd=folder, env=surroundings(), check=True, capture_output=True)
-    return folder
-
-
 @pytest.fixture
 def study(four_trials: Path, tmp_path: Path) -> LocalStudy:
-    """A copy of it."""
+    """A study of which four trials of the first bracket are done."""
     shutil.copytree(four_trials / "results", tmp_path / "results")
     return LocalStudy(tmp_path, TINY)
 

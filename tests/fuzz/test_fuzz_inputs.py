@@ -34,7 +34,7 @@ from grownn_hpo.spec.document import RECORDED, parse, render
 from grownn_hpo.spec.study import arm_document, load_study, resolve
 
 SHORT = settings(
-    max_examples=150,
+    max_examples=100,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
@@ -245,7 +245,7 @@ def test_study_files(content: bytes) -> None:
     fuzz_study(content)
 
 
-@settings(SHORT, max_examples=40)
+@settings(SHORT, max_examples=30)
 @given(documents(STUDY))
 def test_studies_through_a_command(content: bytes) -> None:
     fuzz_submit(content)
@@ -258,13 +258,13 @@ def test_search_spaces(mapping: Any) -> None:
     fuzz_space(mapping)
 
 
-@settings(SHORT, max_examples=100)
+@SHORT
 @given(documents(PROFILE))
 def test_cluster_profiles(content: bytes) -> None:
     fuzz_profile(content)
 
 
-@settings(SHORT, max_examples=100)
+@settings(SHORT, max_examples=60)
 @given(documents(INCUMBENT))
 def test_incumbents(content: bytes) -> None:
     fuzz_incumbent(content)

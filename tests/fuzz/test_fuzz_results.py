@@ -36,7 +36,7 @@ Rows = set[tuple[str, ...]] | None
 
 # An example takes tenths of a second: shrinking one would take minutes.
 SHORT = settings(
-    max_examples=40,
+    max_examples=25,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
@@ -218,7 +218,7 @@ def test_contents_at_length(arms: tuple[Path, Path], rows: Rows, data: st.DataOb
     fuzz_contents(arms, rows, data, looks)
 
 
-@settings(SHORT, max_examples=40)
+@SHORT
 @given(data=st.data(), kind=st.sampled_from(sorted(STRANGE)), looks=one_look)
 def test_kinds(arms: tuple[Path, Path], rows: Rows, data: st.DataObject, kind: str, looks: Iterable[Look]) -> None:
     fuzz_kinds(arms, rows, data.draw(st.sampled_from(names(arms[0]))), kind, looks)
@@ -232,7 +232,7 @@ def test_kinds_in_every_place(arms: tuple[Path, Path], rows: Rows, kind: str) ->
         fuzz_kinds(arms, rows, name, kind, (look,))
 
 
-@settings(SHORT, max_examples=40)
+@SHORT
 @given(data=st.data(), foreign=st.booleans(), looks=one_look)
 def test_swaps(arms: tuple[Path, Path], rows: Rows, data: st.DataObject, foreign: bool, looks: Iterable[Look]) -> None:
     drawn = st.sampled_from([name for name in names(arms[0])[1:] if (arms[1] / "fuzzed" / "grown" / name).exists()])
@@ -268,7 +268,7 @@ def fuzz_boundary(arms: tuple[Path, Path], data: st.DataObject) -> None:
             assert best_boundary(folder, origin) in (None, whole)
 
 
-@settings(SHORT, max_examples=100)
+@settings(SHORT, max_examples=60)
 @given(data=st.data())
 def test_boundaries(arms: tuple[Path, Path], data: st.DataObject) -> None:
     fuzz_boundary(arms, data)

@@ -132,18 +132,21 @@ def searched(record: ArmRecord) -> ArmRecord:
     return replace(record, arm=record.arm.model_copy(update={"space": SPACE}))
 
 
-def test_the_same_records_give_the_same_bytes(half_done: ArmRecord, tmp_path: Path) -> None:
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for processes, folder in enumerate(folders, 1):
-        write_report([half_done], leaders(half_done), folder, processes=processes)
-    files = sorted(path.relative_to(folders[0]) for path in folders[0].rglob("*.*"))
+@pytest.fixture(scope="module")
+def half_done_page(half_done: ArmRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report([half_done], leaders(half_done), tmp_path_factory.mktemp("half-done"), processes=1)
+
+
+def test_the_same_records_give_the_same_bytes(half_done: ArmRecord, half_done_page: Path, tmp_path: Path) -> None:
+    write_report([half_done], leaders(half_done), tmp_path, processes=2)
+    files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
     assert len(files) == 9
     for file in files:
-        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
+        assert (tmp_path / file).read_bytes() == (half_done_page.parent / file).read_bytes(), file
 
 
-def test_a_study_half_done_says_so(half_done: ArmRecord, tmp_path: Path) -> None:
-    text = read(write_report([half_done], leaders(half_done), tmp_path)).text
+def test_a_study_half_done_says_so(half_done_page: Path) -> None:
+    text = read(half_done_page).text
     assert "So far it took 12 of 13 trials" in text
     assert "grown-4 is not finished: 12 of 13 trials." in text
     assert "grown-4's incumbent has not trained to the end: rung 2 of 4." in text

@@ -6,6 +6,8 @@ DEVELOPED := .venv/developed
 # Constrains build environments too, so that an install in a year is the install of today.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The tests start hundreds of Pythons: each would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check proofs schedules fuzz faults kills mirrors slurm bench bench-full learning solved large-arm lock wheel clean
 

@@ -39,6 +39,9 @@ def run(grownn: Grownn, folder: Path, what: str, times: int, *limits: str, worke
         ),
         pytest.param("spin", ("limits.stalled_seconds=3",), "no progress for", 0, marks=pytest.mark.row(26)),
         pytest.param("memory", ("limits.memory_gib=1",), "out of memory", 0, marks=pytest.mark.row(27)),
+        pytest.param(
+            *("memory", ("limits.memory_gib=1",), "out of memory", 2), marks=[pytest.mark.row(27), pytest.mark.slow]
+        ),
     ],
 )
 def test_a_misfortune_costs_its_attempt_alone(

@@ -99,6 +99,7 @@ class _Launcher:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the launcher)
         self._socket, theirs = socket.socketpair()
         self._heard, self._spoke = b"", False
+        self._lost = False
         path = [entry or str(Path.cwd()) for entry in sys.path]
         with theirs:
             self._process = subprocess.Popen(
@@ -116,7 +117,8 @@ class _Launcher:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        # A dying process is heard to end before it can be reaped: its files are closed first.
+        return not self._lost and self._process.poll() is None
 
     def run(self, job: Job) -> Ending:
         pid = None
@@ -132,6 +134,7 @@ class _Launcher:
             return Lost(str(frozen))
         except (OSError, ValueError):  # it died before it read the job, or in the middle of a line
             pass
+        self._lost = True
         if pid is not None:
             # The kernel has ended the attempt with its parent; what it started by exec is still in its group.
             with suppress(ProcessLookupError):

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -205,6 +206,21 @@ def test_a_frozen_launcher_is_given_up_with_its_attempt(tmp_path: Path, monkeypa
         ending = endings(inline, 1)["frozen"]
         assert ending == Lost("its launcher was frozen: no sign of life for 3 s; it was killed")
         assert gone([attempt, launcher])
+        inline.submit(job("next"))
+        assert endings(inline, 1) == {"next": Returned("null")}
+
+
+def test_a_launcher_heard_to_end_is_replaced_though_it_cannot_be_reaped_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel closes a dying process's socket first; on a busy machine a job may come in between."""
+    pid_file = tmp_path / "pid"
+    with Inline() as inline:
+        inline.submit(job("sleeper", "sleeps", {"seconds": 60, "pid_file": str(pid_file)}))
+        assert eventually(pid_file.exists)
+        monkeypatch.setattr(subprocess.Popen, "poll", lambda _: None)
+        psutil.Process(int(pid_file.read_text())).parent().kill()
+        assert isinstance(endings(inline, 1)["sleeper"], Lost)
         inline.submit(job("next"))
         assert endings(inline, 1) == {"next": Returned("null")}
 

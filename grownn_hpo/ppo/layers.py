@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _aten = torch.ops.aten
@@ -61,19 +62,14 @@ class LinearLayer:
 class Activation:
     """`forward(x, y)` writes y; `backward(g, saved, out)` writes the gradient by x.
 
-    Where the derivative is one of the output, `saved` is y and y overwrites x; else `saved` is x.
+    Where the derivative is one of the output, `saved` is y and y overwrites x; else `saved` is x. `on_cpu`, if any, is
+    NumPy's function that does the same there.
     """
 
     forward: Callable[[Tensor, Tensor], object]
     backward: Callable[[Tensor, Tensor, Tensor], object]
     of_output: bool = True
-
-
-def _tanh(x: Tensor, y: Tensor) -> None:
-    if x.device.type == "cpu":  # NumPy's is within an ulp, like torch's, and takes a sixth to a tenth of the time
-        np.tanh(x.numpy(), out=y.numpy())
-    else:
-        torch.tanh(x, out=y)
+    on_cpu: np.ufunc | None = None
 
 
 # The derivatives are autograd's own kernels, told where to write.
@@ -86,7 +82,11 @@ BY_HAND: dict[type[nn.Module], Activation] = {
         lambda x, y: torch.clamp(x, -1, 1, out=y),
         lambda g, y, out: _aten.hardtanh_backward.grad_input(g, y, -1, 1, grad_input=out),
     ),
-    nn.Tanh: Activation(_tanh, lambda g, y, out: _aten.tanh_backward.grad_input(g, y, grad_input=out)),
+    nn.Tanh: Activation(
+        lambda x, y: torch.tanh(x, out=y),
+        lambda g, y, out: _aten.tanh_backward.grad_input(g, y, grad_input=out),
+        on_cpu=np.tanh,  # within an ulp, like torch's, in a sixth to a tenth of the time
+    ),
     nn.GELU: Activation(
         lambda x, y: _aten.gelu.out(x, out=y),
         lambda g, x, out: _aten.gelu_backward.grad_input(g, x, grad_input=out),
@@ -105,16 +105,25 @@ class ActivationLayer:
 
     def __init__(self, activation: Activation) -> None:
         self._activation = activation
-        self._own: Tensor | None = None
+        self._saved = self._outputs = torch.empty(0)
+        self._array: NDArray[Any] | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
-        self._saved = outputs = inputs
-        if not self._activation.of_output:
-            if self._own is None:
-                self._own = torch.empty_like(inputs)
-            outputs = self._own
-        self._activation.forward(inputs, outputs)
-        return outputs
+        if inputs is not self._saved:  # the first time: most layers write into the same tensor every time
+            self._look_at(inputs)
+        if self._activation.on_cpu is not None and self._array is not None:
+            self._activation.on_cpu(self._array, out=self._array)
+        else:
+            self._activation.forward(inputs, self._outputs)
+        return self._outputs
+
+    def _look_at(self, inputs: Tensor) -> None:
+        self._saved = inputs
+        self._array = inputs.numpy() if self._activation.on_cpu and inputs.device.type == "cpu" else None
+        if self._activation.of_output:
+            self._outputs = inputs
+        elif self._outputs.shape != inputs.shape:
+            self._outputs = torch.empty_like(inputs)
 
     def backward(self, gradient: Tensor) -> Tensor:
         self._activation.backward(gradient, self._saved, gradient)

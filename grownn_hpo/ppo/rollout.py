@@ -64,18 +64,19 @@ def rollout(
     probe: list[Array] = [agent.probe]
 
     stepper.refresh()
-    for t in range(steps):
+    for t, (seen, its_noise, output, action) in enumerate(zip(inputs, noise, outputs, actions, strict=True)):
         _must_be_finite(agent, raw, "observation")
         if steps - t <= -(-PROBE // n):
             probe.append(raw.copy())
         if agent.observation_moments is not None:
             agent.observation_moments.update(raw)
         inputs_array[t] = agent.normalised(raw)
-        outputs[t], value = stepper(inputs[t].to(device))
-        actions[t] = sample(outputs[t], noise[t], network.log_std)
+        its_output, value = stepper(seen.to(device))
+        output.copy_(its_output)
+        action.copy_(sample(its_output, its_noise, network.log_std))
         values[t] = value.cpu().numpy()
         # Asked before the environments see the actions.
-        _must_be_finite(agent, (actions if continuous else outputs)[t].cpu().numpy(), "policy")
+        _must_be_finite(agent, actions_array[t] if continuous else output.cpu().numpy(), "policy")
         _must_be_finite(agent, values[t], "value")
 
         step = environments.step(actions_array[t])

@@ -128,8 +128,8 @@ def groups(full: bool) -> list[Group]:
     grid = [(batch, depth) for batch in (64, 256) for depth in (1, 4, 8)]
     return [
         *(Group(Setting("room10", batch, depth), ("lookup", "onehot"), 3) for batch, depth in grid),
-        *(Group(Setting("ant", batch, depth), (None,), 5) for batch, depth in grid),
-        Group(Setting("cartpole", 64, 1), (None,), 5),
+        *(Group(Setting("ant", batch, depth), (None,), 10) for batch, depth in grid),
+        Group(Setting("cartpole", 64, 1), (None,), 10),
     ]
 
 

@@ -107,15 +107,21 @@ def against_env(name: str, target: float | None, ours: Sequence[Rollout], limits
     )
 
 
+def cost(rollouts: Sequence[Rollout]) -> float:
+    """Seconds for an env step, where one training is compared with itself: the least, since a neighbour only adds."""
+    return min(1 / r.rate for r in rollouts)
+
+
 def depth_growth(name: str, costs: dict[int, tuple[float, float]]) -> Figure:
-    """How the cost of an env step grows with depth, from seconds (ours, theirs) by depth 1, 4 and 8.
+    """What an env step costs at depth 8 over what depths 1 and 4 let expect, from the `cost` (ours, theirs) of each.
 
     1 where a layer costs the same wherever it is added; more where cost grows faster than linearly.
     """
-    (own_1, other_1), (own_4, other_4), (own_8, other_8) = (costs[depth] for depth in (1, 4, 8))
-    own = (own_8 - own_4) / 4 / ((own_4 - own_1) / 3)
-    other = (other_8 - other_4) / 4 / ((other_4 - other_1) / 3)
-    return Figure(name, None, None, None, own, other, "cost of a layer, depth 4 to 8 over 1 to 4")
+    own, other = (
+        at_8 / (at_1 + (at_4 - at_1) * 7 / 3)
+        for at_1, at_4, at_8 in zip(*(costs[depth] for depth in (1, 4, 8)), strict=True)
+    )
+    return Figure(name, None, None, None, own, other, "cost at depth 8 over what depths 1 and 4 let expect")
 
 
 def over_a_segment(name: str, ours: Sequence[Rollout], theirs: Sequence[Rollout]) -> list[Figure]:
@@ -160,8 +166,7 @@ def _spread(ratios: Sequence[float]) -> tuple[float, float, float]:
 
 def _halves(rollouts: Sequence[Rollout]) -> float:
     half = len(rollouts) // 2
-    first, second = (statistics.median(1 / r.rate for r in part) for part in (rollouts[:half], rollouts[-half:]))
-    return second / first
+    return cost(rollouts[-half:]) / cost(rollouts[:half])
 
 
 def _memory_growth(rollouts: Sequence[Rollout]) -> float:

@@ -3,8 +3,9 @@
 Every training is a process of its own with one torch thread on the core that all are pinned to. They take turns, a
 rollout with its update each: ours, its limits (the environments alone under the same actions, the matrix products
 alone), theirs, ours, ... What counts is the CPU time of each (on a GPU: time on the wall). The first rollout of a
-training warms up. Medians are of rollouts, ratios of pairs that took turns. Prints a table and, last, one JSON object:
-case -> ratio (null where the figure is a growth), ours, theirs, unit.
+training warms up. Medians are of rollouts, ratios of pairs that took turns; how cost grows is told from each training's
+cheapest rollouts. Prints a table and, last, one JSON object: case -> ratio (null where the figure is a growth), ours,
+theirs, unit.
 
     python -m benchmarks.segments [CASE ...] [--full] [--pairs N] [--device cpu|cuda] [--write FILE]
 """
@@ -34,6 +35,7 @@ from benchmarks.figures import (
     Rollout,
     against_env,
     compared,
+    cost,
     depth_growth,
     markdown,
     of_limits,
@@ -161,9 +163,8 @@ def growths_with_depth(everything: Sequence[Taken]) -> list[Figure]:
     for taken in everything:
         setting = taken.group.setting
         if setting.task != "cartpole":
-            sides = taken.ours, taken.theirs(taken.group.readings[0])
-            own, other = (statistics.median(1 / r.rate for r in side) for side in sides)
-            costs.setdefault(f"{setting.task}-b{setting.batch}-depth", {})[setting.depth] = own, other
+            by_depth = costs.setdefault(f"{setting.task}-b{setting.batch}-depth", {})
+            by_depth[setting.depth] = cost(taken.ours), cost(taken.theirs(taken.group.readings[0]))
     return [depth_growth(name, by_depth) for name, by_depth in costs.items() if len(by_depth) == 3]
 
 

@@ -233,8 +233,8 @@ def test_limits_and_growths() -> None:
     assert figures.against_env("case", 0.8, ours, limits).ratio == 0.375
     # A layer costs 1 s from depth 1 to 4, 2 s from 4 to 8: faster than linear; theirs is linear.
     growth = figures.depth_growth("case", {1: (1.0, 1.0), 4: (4.0, 2.5), 8: (12.0, 4.5)})
-    assert (growth.ours, growth.theirs) == (2.0, 1.0)
-    cost, memory = figures.over_a_segment("case", rollouts(1, 1, 3, 3, memory=2.0), rollouts(2, 2, 2, 2))
+    assert (growth.ours, growth.theirs) == (1.5, 1.0)
+    cost, memory = figures.over_a_segment("case", rollouts(1, 9, 3, 5, memory=2.0), rollouts(2, 2, 2, 2))
     assert (cost.ours, cost.theirs) == (3.0, 1.0)
     assert (memory.ours, memory.theirs) == (2.0 / 100 * 1e5, 0.0)
 

@@ -65,7 +65,7 @@ slurm: $(DEVELOPED)
 	GROWNN_SLURM=required $(BIN)/pytest -n 2 --dist worksteal -m 'slow or not slow' tests/slurm
 
 # Benchmarks. Against Stable-Baselines3, on one core: the cases with targets, in five minutes where nothing else runs; and all
-# of them, in 25, with the table written.
+# of them, in 20, with the table written.
 bench: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.segments
 

@@ -93,7 +93,7 @@ lock: $(DEVELOPED)
 clean:
 	rm -rf .venv dist
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt grownn_hpo/native/kernels.c grownn_hpo/native/build.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable .

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from grownn_hpo import __version__
+from grownn_hpo.native.cpu import cpu_capability, cpuinfo
 
 PACKAGES = ("torch", "numpy", "gymnasium", "nle", "minihack", "mujoco", "smac", "ConfigSpace", "scipy", "scikit-learn")
 
@@ -41,25 +42,8 @@ def changes(recorded: dict[str, JsonValue], now: dict[str, JsonValue]) -> list[s
     return lines
 
 
-def cpu_capability() -> str:
-    """The instruction set that torch chooses its kernels by, told without importing torch."""
-    flags = _cpuinfo("flags").split()
-    if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"} <= set(flags):
-        return "AVX512"
-    return "AVX2" if {"avx2", "fma"} <= set(flags) else "DEFAULT"
-
-
 def _cpu() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpuinfo(field: str) -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-    lines = (line.partition(":") for line in text.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == field), "")
+    return cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from grownn_hpo.environment import PACKAGES, cpu_capability, environment
+from grownn_hpo.environment import PACKAGES, environment
+from grownn_hpo.native.cpu import cpu_capability
 from grownn_hpo.store.lease import read_token
 from grownn_hpo.store.paths import ArmFolder
 

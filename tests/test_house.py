@@ -16,6 +16,7 @@ import grownn_hpo
 PACKAGE = Path(grownn_hpo.__file__).parent
 FLOORS = {
     "errors": 0,
+    "native": 0,
     "failpoints": 0,
     "files": 0,
     "trial": 0,
@@ -39,6 +40,7 @@ FLOORS = {
 }
 GROUND = {
     "errors": set(),
+    "native": {"errors"},
     "failpoints": set(),
     "files": set(),
     "trial": set(),

@@ -15,7 +15,8 @@ import pytest
 
 from grownn_hpo import __version__, preflight
 from grownn_hpo.dispatch import Inline, Job, Returned
-from grownn_hpo.environment import cpu_capability, environment
+from grownn_hpo.environment import environment
+from grownn_hpo.native.cpu import cpu_capability
 from grownn_hpo.preflight import Machine, Report, machine_of, refusals
 from grownn_hpo.store.lease import Lease
 from grownn_hpo.store.paths import ArmFolder

@@ -1,7 +1,7 @@
-"""All minibatches of an update without autograd: the loops of `update.by_autograd`, each gradient written out.
+"""All minibatches of an update of maps without autograd: the loops of `update.by_autograd`, each gradient written out.
 
-For small networks autograd's bookkeeping costs several times the arithmetic, and for maps most weights belong to cells
-that never change. So: layers that write where they always write (`layers`), the loss and its gradient (`loss`), Adam on
+Most of a map's weights belong to cells that never change, and autograd's bookkeeping costs as much as some of the
+arithmetic. So: layers that write where they always write (`layers`), the loss and its gradient (`loss`), Adam on
 tensors whose gradients lie in one vector (`adam`), and the map's weights by groups (`map_by_hand`). Each epoch's
 transitions are shuffled at once; minibatches are slices of them.
 """
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from grownn_hpo.ppo.adam import Descent, Trained
 from grownn_hpo.ppo.agent import Agent
-from grownn_hpo.ppo.distribution import CategoricalByHand, GaussianByHand
+from grownn_hpo.ppo.distribution import CategoricalByHand
 from grownn_hpo.ppo.divergence import must_be_finite
-from grownn_hpo.ppo.layers import Gradients, LinearLayer
+from grownn_hpo.ppo.layers import Gradients
 from grownn_hpo.ppo.loss import LossByHand, Losses, Minibatch
 from grownn_hpo.ppo.map_by_hand import MapLayer, MapRows
 from grownn_hpo.ppo.map_features import MapFeatures
@@ -36,15 +36,14 @@ def by_hand(
     settings: PPOSettings,
     shuffle: torch.Generator,
 ) -> Losses:
-    """As `update.by_autograd`, up to rounding; on the CPU."""
+    """As `update.by_autograd`, up to rounding; on the CPU, of maps."""
     network, features = agent.network, agent.network.features
+    assert isinstance(features, MapFeatures)
     trained = {parameter: Trained.of(agent.optimizer, parameter) for parameter in network.parameters()}
-    rows, inputs = None, observations
-    if isinstance(features, MapFeatures):
-        rows = MapRows(features, trained[features.weight], observations)
-        trained[features.weight], inputs = rows.trained, rows.inputs
+    rows = MapRows(features, trained[features.weight], observations)
+    trained[features.weight] = rows.trained
     descent = Descent(agent.optimizer, list(trained.values()))
-    epoch = Epoch(inputs, actions, log_probs, advantages, returns, settings)
+    epoch = Epoch(rows.inputs, actions, log_probs, advantages, returns, settings)
     gradients_for = {size: Gradient(network, rows, size, descent.gradient_of, settings) for size in epoch.sizes}
     statistics: list[tuple[float, ...]] = []
     try:
@@ -63,8 +62,7 @@ def by_hand(
                 statistics += [(*its, *moved) for its, moved in zip(parts, epoch.moved(), strict=True)]
     finally:
         descent.record_steps()
-        if rows is not None:
-            rows.write_back()
+        rows.write_back()
     return Losses(*(sum(column) / len(statistics) for column in zip(*statistics, strict=True)))
 
 
@@ -72,23 +70,13 @@ class Gradient:
     """Writes the gradients of minibatches of one size where they belong."""
 
     def __init__(
-        self, network: ActorCritic, rows: MapRows | None, size: int, gradients: Gradients, settings: PPOSettings
+        self, network: ActorCritic, rows: MapRows, size: int, gradients: Gradients, settings: PPOSettings
     ) -> None:
-        features, log_std = network.features, network.log_std
-        self._input: LinearLayer | MapLayer
-        if isinstance(features, MapFeatures):
-            assert rows is not None
-            self._input = MapLayer(features, rows, size, gradients)
-        else:
-            self._input = LinearLayer(features.linear, size, gradients)
+        features, dtype = network.features, next(network.parameters()).dtype
+        assert isinstance(features, MapFeatures)
+        self._input = MapLayer(features, rows, size, gradients)
         self._heads = Heads(network, size, gradients)
-        dtype = next(network.parameters()).dtype
-        policy = (
-            CategoricalByHand(size, network.actions, dtype)
-            if log_std is None
-            else GaussianByHand(size, log_std, gradients[log_std])
-        )
-        self._loss = LossByHand(policy, size, settings, dtype)
+        self._loss = LossByHand(CategoricalByHand(size, network.actions, dtype), size, settings, dtype)
 
     def compute(self, minibatch: Minibatch) -> tuple[float, float, float]:
         """Write all gradients; the parts of the loss as `LossByHand.forward`."""
@@ -99,7 +87,7 @@ class Gradient:
 
     def squared_norm_unseen(self) -> float:
         """Of what is not among the gradients written: see `MapLayer`."""
-        return self._input.squared_norm_unseen() if isinstance(self._input, MapLayer) else 0.0
+        return self._input.squared_norm_unseen()
 
 
 class Epoch:

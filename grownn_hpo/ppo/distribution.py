@@ -7,9 +7,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Numbers = TypeVar("Numbers", Tensor, NDArray[Any])
 
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 
@@ -21,9 +25,9 @@ def noise_for(shape: tuple[int, ...], log_std: Tensor | None, generator: torch.G
     return torch.randn(shape, generator=generator) * log_std.exp().cpu()
 
 
-def sample(outputs: Tensor, noise: Tensor, log_std: Tensor | None) -> Tensor:
+def sample(outputs: Numbers, noise: Numbers, log_std: Tensor | None) -> Numbers:
     """Actions drawn from the distributions: the largest of the perturbed logits (Gumbel 1954), or perturbed means."""
-    perturbed = outputs + noise
+    perturbed: Numbers = outputs + noise
     return perturbed.argmax(-1) if log_std is None else perturbed
 
 
@@ -74,39 +78,3 @@ class CategoricalByHand:
             entropy = -(self._p * self._log_p).sum(1, keepdim=True)
             gradient.addcmul_(self._p, self._log_p + entropy, value=-by_mean_entropy / len(gradient))
         return gradient
-
-
-class GaussianByHand:
-    """`log_prob_and_entropy` of means for `rows` rows, and its derivative, in memory laid out once.
-
-    The gradient by `log_std` is written into `by_log_std` [A].
-    """
-
-    def __init__(self, rows: int, log_std: Tensor, by_log_std: Tensor) -> None:
-        self._log_std, self._by_log_std = log_std, by_log_std
-        self._z, self._squares = log_std.new_empty(2, rows, len(log_std))
-        self._log_prob = log_std.new_empty(rows)
-        self._minus_halves = torch.full_like(log_std, -0.5)
-        self._precision, self._volume = torch.empty_like(log_std), len(log_std) * _HALF_LOG_TAU
-
-    def log_prob(self, means: Tensor, actions: Tensor) -> Tensor:
-        """The actions' log-probabilities [B]."""
-        torch.neg(self._log_std, out=self._precision).exp_()
-        torch.sub(actions, means, out=self._z).mul_(self._precision)
-        torch.mul(self._z, self._z, out=self._squares)
-        log_prob = torch.mv(self._squares, self._minus_halves, out=self._log_prob)
-        return log_prob.sub_(self._log_std.sum() + self._volume)
-
-    def mean_entropy(self) -> float:
-        return self._log_std.sum().item() + len(self._log_std) * (0.5 + _HALF_LOG_TAU)
-
-    def backward(self, by_log_prob: Tensor, by_mean_entropy: float) -> Tensor:
-        """The gradient by the means [B, A], from those by the log-probabilities [B] and by the mean entropy."""
-        torch.mv(self._squares.t(), by_log_prob, out=self._by_log_std).sub_(by_log_prob.sum())
-        if by_mean_entropy:
-            self._by_log_std.add_(by_mean_entropy)
-        by_means: Tensor = self._z.mul_(self._precision).mul_(by_log_prob.unsqueeze(1))
-        return by_means
-
-
-PolicyByHand = CategoricalByHand | GaussianByHand

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grownn_hpo.ppo.distribution import PolicyByHand
+from grownn_hpo.ppo.distribution import CategoricalByHand
 from grownn_hpo.spec import PPOSettings
 
 
@@ -71,7 +71,7 @@ class Minibatch:
 class LossByHand:
     """`ppo_loss` of a policy's and a value function's outputs, and its gradients by these, in memory laid out once."""
 
-    def __init__(self, policy: PolicyByHand, rows: int, settings: PPOSettings, dtype: torch.dtype) -> None:
+    def __init__(self, policy: CategoricalByHand, rows: int, settings: PPOSettings, dtype: torch.dtype) -> None:
         self._policy, self._rows, self._settings = policy, rows, settings
         self._bounds = 1 - settings.clip_range, 1 + settings.clip_range
         self._ratio, self._clipped, self._error, self._by_log_prob = torch.empty(4, rows, dtype=dtype)

@@ -71,9 +71,9 @@ class MapFeatures(nn.Module):
 
         return sums
 
-    def stepper(self, rows: int) -> MapStepper:
+    def stepper(self) -> FeaturesOfSteps:
         """The same function for one step after another, between updates of the weights."""
-        return MapStepper(self)
+        return FeaturesOfSteps(self)
 
     def characters_and_varying(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         """The observed cells uint8 [B, N], and the indices [V] of those that are not the same in all observations."""
@@ -90,7 +90,7 @@ class MapFeatures(nn.Module):
         return flat if flat.shape[1] == len(self._index) else flat[:, self._index]
 
 
-class MapStepper:
+class FeaturesOfSteps:
     """Sums for single steps while the weights stand still; `refresh` after they changed.
 
     Cells are folded until they are first seen to differ from the first observation.

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from grownn_hpo.errors import Fault, InputError
 from grownn_hpo.ppo.initialisation import HIDDEN, POLICY, VALUE, initialise
-from grownn_hpo.ppo.layers import Chain, Gradients, LinearLayer
-from grownn_hpo.ppo.map_features import MapFeatures, MapStepper
+from grownn_hpo.ppo.layers import Chain, Gradients
+from grownn_hpo.ppo.map_features import MapFeatures
 from grownn_hpo.spec import Characters, Continuous, Network, Spaces, Vector
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -44,22 +44,6 @@ class VectorFeatures(nn.Module):
     def over(self, observations: Tensor) -> Callable[[Tensor], Tensor]:
         """A function from indices [B] into `observations` to their features."""
         return lambda indices: self(observations[indices])
-
-    def stepper(self, rows: int) -> VectorStepper:
-        return VectorStepper(self, rows)
-
-
-class VectorStepper:
-    """Features of single steps; there is nothing to refresh when the weights change."""
-
-    def __init__(self, features: VectorFeatures, rows: int) -> None:
-        self._layer = LinearLayer(features.linear, rows, None)
-
-    def refresh(self) -> None:
-        return
-
-    def __call__(self, observations: Tensor) -> Tensor:
-        return self._layer.forward(observations)
 
 
 class ActorCritic(nn.Module):
@@ -104,10 +88,6 @@ class ActorCritic(nn.Module):
         latent = self.stack(self.input_activation(features))
         return self.policy(latent), self.value(latent).squeeze(-1)
 
-    def stepper(self, rows: int) -> Stepper:
-        """The same function for one step of `rows` environments after another, between updates of the weights."""
-        return Stepper(self, rows)
-
 
 class Heads:
     """`ActorCritic.heads` for `rows` rows, forward and backward by hand (see `layers`)."""
@@ -127,24 +107,6 @@ class Heads:
         by_latent = self._policy.backward(by_outputs)
         by_latent += self._value.backward(by_values.unsqueeze(1))
         return self._stack.backward(by_latent)
-
-
-class Stepper:
-    """Outputs and values of single steps, without modules' overhead; `refresh` after the weights changed.
-
-    What it returns is overwritten by the next call. To be called in inference mode.
-    """
-
-    def __init__(self, network: ActorCritic, rows: int) -> None:
-        self._features: MapStepper | VectorStepper = network.features.stepper(rows)
-        self._heads = Heads(network, rows, None)
-
-    def refresh(self) -> None:
-        self._features.refresh()
-
-    def __call__(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits or means [rows, A] and values [rows]."""
-        return self._heads.forward(self._features(observations))
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:

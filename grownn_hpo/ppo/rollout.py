@@ -17,7 +17,7 @@ from grownn_hpo.ppo.agent import PROBE, Agent
 from grownn_hpo.ppo.distribution import log_prob_and_entropy, noise_for, sample
 from grownn_hpo.ppo.divergence import Diverged
 from grownn_hpo.ppo.environments import Array, Environments, Episode
-from grownn_hpo.ppo.network import Stepper
+from grownn_hpo.ppo.stepper import Stepper
 
 
 @dataclass(slots=True)
@@ -40,7 +40,12 @@ class Rollout:
 
 @torch.inference_mode()
 def rollout(
-    agent: Agent, environments: Environments, raw: Array, steps: int, stepper: Stepper, generator: torch.Generator
+    agent: Agent,
+    environments: Environments,
+    raw: Array,
+    steps: int,
+    stepper: Stepper,
+    generator: torch.Generator,
 ) -> tuple[Rollout, Array]:
     """Act for `steps` steps from the observations `raw` [N, S] with the weights as they are.
 
@@ -48,45 +53,43 @@ def rollout(
     Diverged where an observation, a reward or an output of the network is not finite.
     """
     network, device, n = agent.network, agent.device, len(raw)
+    log_std, continuous = network.log_std, network.log_std is not None
     with torch.inference_mode(False):  # these outlive this function, and autograd refuses inference tensors
         inputs = torch.empty((steps, *raw.shape), dtype=torch.uint8 if raw.dtype == np.uint8 else torch.float32)
-        continuous = network.log_std is not None
         shape = (steps, n, network.actions)
         actions = torch.empty(shape) if continuous else torch.empty(shape[:2], dtype=torch.int64)
         log_probs = torch.empty(steps * n, device=device)
-    noise = noise_for(shape, network.log_std, generator).to(device)
-    outputs = torch.empty_like(noise)
-    inputs_array, actions_array = inputs.numpy(), actions.numpy()
-    values, rewards = np.empty((steps, n), np.float32), np.empty((steps, n))
+    seen, acted = inputs.numpy(), actions.numpy()
+    noise: Array = noise_for(shape, log_std, generator).numpy()
+    outputs, values = np.empty(shape, np.float32), np.empty((steps, n), np.float32)
+    rewards = np.empty((steps, n))
     terminated, truncated = np.empty((steps, n), np.bool_), np.empty((steps, n), np.bool_)
     cut: list[Array] = []  # the final observations of truncated episodes, in the order of `truncated`'s entries
     episodes: list[Episode] = []
     probe: list[Array] = [agent.probe]
 
     stepper.refresh()
-    for t, (seen, its_noise, output, action) in enumerate(zip(inputs, noise, outputs, actions, strict=True)):
+    for t in range(steps):
         _must_be_finite(agent, raw, "observation")
         if steps - t <= -(-PROBE // n):
             probe.append(raw.copy())
         if agent.observation_moments is not None:
             agent.observation_moments.update(raw)
-        inputs_array[t] = agent.normalised(raw)
-        its_output, value = stepper(seen.to(device))
-        output.copy_(its_output)
-        action.copy_(sample(its_output, its_noise, network.log_std))
-        values[t] = value.cpu().numpy()
+        seen[t] = agent.normalised(raw)
+        outputs[t], values[t] = stepper(seen[t])
+        acted[t] = sample(outputs[t], noise[t], log_std)
         # Asked before the environments see the actions.
-        _must_be_finite(agent, actions_array[t] if continuous else output.cpu().numpy(), "policy")
+        _must_be_finite(agent, acted[t] if continuous else outputs[t], "policy")
         _must_be_finite(agent, values[t], "value")
 
-        step = environments.step(actions_array[t])
+        step = environments.step(acted[t])
         agent.env_steps += n
         _must_be_finite(agent, step.rewards, "reward")
         terminated[t], truncated[t] = step.terminated, step.truncated & ~step.terminated
-        ended = terminated[t] | truncated[t]
-        rewards[t] = step.rewards if agent.reward_scaler is None else agent.reward_scaler.scale(step.rewards, ended)
         if step.final_observations and truncated[t].any():
             cut += [agent.normalised(step.final_observations[i][None]) for i in np.flatnonzero(truncated[t]).tolist()]
+        scaler = agent.reward_scaler
+        rewards[t] = step.rewards if scaler is None else scaler.scale(step.rewards, terminated[t] | truncated[t])
         episodes += step.episodes
         raw = step.observations
 
@@ -99,7 +102,8 @@ def rollout(
     agent.probe = np.concatenate(probe)[-PROBE:]
     with torch.inference_mode(False):
         taken = actions.flatten(0, 1).to(device)
-    log_probs.copy_(log_prob_and_entropy(outputs.flatten(0, 1), network.log_std, taken)[0])
+    policy = torch.from_numpy(outputs).flatten(0, 1).to(device)
+    log_probs.copy_(log_prob_and_entropy(policy, log_std, taken)[0])
     _must_be_finite(agent, log_probs.cpu().numpy(), "policy")
     return (
         Rollout(

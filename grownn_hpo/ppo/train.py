@@ -13,6 +13,7 @@ from grownn_hpo.ppo.environments import Environments
 from grownn_hpo.ppo.gae import gae
 from grownn_hpo.ppo.loss import Losses
 from grownn_hpo.ppo.rollout import rollout
+from grownn_hpo.ppo.stepper import stepper
 from grownn_hpo.ppo.update import update
 from grownn_hpo.spec import PPOSettings
 
@@ -68,7 +69,7 @@ def train(
     shuffle = torch.Generator().manual_seed(minibatch_seed)
     due = deque(sorted(point for point in evaluate_at if point > agent.env_steps))
     returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-    stepper = agent.network.stepper(n)
+    act = stepper(agent.network, n)
     if agent.reward_scaler is not None:
         agent.reward_scaler.begin(n)
     observations = environments.reset()
@@ -76,7 +77,7 @@ def train(
     while agent.env_steps < end:
         remaining = 1 - agent.env_steps / total_env_steps if settings.anneal_learning_rate else 1.0
         steps = min(settings.n_steps, (end - agent.env_steps) // n)
-        batch, observations = rollout(agent, environments, observations, steps, stepper, noise)
+        batch, observations = rollout(agent, environments, observations, steps, act, noise)
         advantages, targets = gae(
             batch.rewards, batch.values, batch.next_values, batch.ended, settings.gamma, settings.gae_lambda
         )

@@ -1,6 +1,7 @@
 """One update of the weights from one rollout (Schulman et al. 2017, Proximal Policy Optimization).
 
-`by_autograd` says what is computed; `by_hand` computes the same in a fraction of the time, on the CPU.
+`by_autograd` says what is computed. On the CPU `by_kernels` computes the same of vectors in a tenth of the time, and
+`by_hand` of maps.
 
 `M` is the number of transitions, `B` the size of a minibatch; the last minibatch of an epoch may be smaller.
 """
@@ -8,6 +9,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,9 +17,11 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from grownn_hpo.ppo.agent import Agent
 from grownn_hpo.ppo.by_hand import by_hand
+from grownn_hpo.ppo.compiled import by_kernels
 from grownn_hpo.ppo.distribution import log_prob_and_entropy
 from grownn_hpo.ppo.divergence import Diverged, must_be_finite
 from grownn_hpo.ppo.loss import Losses, ppo_loss
+from grownn_hpo.ppo.map_features import MapFeatures
 from grownn_hpo.spec import PPOSettings
 
 
@@ -39,12 +43,18 @@ def update(
     """
     for group in agent.optimizer.param_groups:
         group["lr"] = learning_rate
-    run = by_hand if agent.device.type == "cpu" else by_autograd
-    losses = run(agent, observations, actions, log_probs, advantages, returns, settings, shuffle)
+    losses = fastest(agent)(agent, observations, actions, log_probs, advantages, returns, settings, shuffle)
     if not get_total_norm(agent.network.parameters(), math.inf).isfinite():
         raise Diverged(agent.updates + 1, agent.env_steps, "largest parameter")
     agent.updates += 1
     return losses
+
+
+def fastest(agent: Agent) -> Callable[..., Losses]:
+    """The one of the three ways to the same losses and weights that takes least time."""
+    if agent.device.type != "cpu":
+        return by_autograd
+    return by_hand if isinstance(agent.network.features, MapFeatures) else by_kernels
 
 
 def by_autograd(

@@ -1,4 +1,4 @@
-"""The update by hand against the plain formulation: autograd, and for maps one-hot and convolution."""
+"""The fast updates, by hand and by kernels, against the plain formulation: autograd, and one-hot and convolution."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from grownn_hpo.morphism import deepen
 from grownn_hpo.ppo import Diverged, agent_state, new_agent
 from grownn_hpo.ppo.adam import Descent, Trained
-from grownn_hpo.ppo.by_hand import by_hand
 from grownn_hpo.ppo.map_by_hand import MapRows, _groups
-from grownn_hpo.ppo.update import by_autograd
+from grownn_hpo.ppo.update import by_autograd, fastest
 from grownn_hpo.spec import Characters, Continuous, Discrete, Network, PPOSettings, Spaces, Vector
 
 ROWS, COLUMNS = 4, 6
@@ -68,11 +67,17 @@ def plainly(agent, batch, ppo, shuffle):
     return losses
 
 
+def fast_update(agent, batch, ppo, shuffle):
+    run = fastest(agent)
+    assert run is not by_autograd
+    return run(agent, *batch, ppo, shuffle)
+
+
 def both(case: Case, plain, fast, count: int, seed: int = 0, varying: int = 9):
     """The same update of two agents; the losses."""
     batch = case.transitions(count, seed, varying)
     losses = []
-    for agent, run in ((plain, plainly), (fast, lambda agent, batch, *how: by_hand(agent, *batch, *how))):
+    for agent, run in ((plain, plainly), (fast, fast_update)):
         agent.optimizer.param_groups[0]["lr"] = case.ppo.learning_rate
         losses.append(run(agent, batch, case.ppo, torch.Generator().manual_seed(seed)))
     return losses
@@ -201,7 +206,7 @@ def test_divergence_leaves_the_agent_where_the_last_good_step_did(case):
     order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
     batch[4][order[20]] = 1e200  # in the second minibatch; its square overflows
     plain, fast = case.agent(), case.agent()
-    for agent, run in ((plain, plainly), (fast, lambda agent, batch, *how: by_hand(agent, *batch, *how))):
+    for agent, run in ((plain, plainly), (fast, fast_update)):
         with pytest.raises(Diverged, match="loss"):
             run(agent, batch, case.ppo, torch.Generator().manual_seed(3))
     assert {state["step"].item() for state in fast.optimizer.state.values()} == {1.0}

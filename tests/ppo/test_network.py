@@ -121,7 +121,7 @@ def test_lookup_and_folding_equal_one_hot_and_convolution(cells, varying, initia
         for name in expected:
             assert relative(ours[name], expected[name]) < 1e-5, name
     with torch.no_grad():
-        stepper = net.features.stepper(8)
+        stepper = net.features.stepper()
         for start in range(0, 40, 8):
             assert relative(stepper(maps[start : start + 8]), net.features.plain(maps[start : start + 8])) < 1e-5
 
@@ -132,7 +132,7 @@ def test_a_cell_that_becomes_active_in_mid_training_is_trained_as_in_the_plain_f
     spec = Network(kind="minihack-cnn", width=16)
     fast, plain = (build(spec, MAP, cells=cells) for _ in range(2))
     optimizers = [torch.optim.Adam(net.parameters(), lr=1e-2) for net in (fast, plain)]
-    stepper = fast.features.stepper(30)
+    stepper = fast.features.stepper()
     for rollout, varying in enumerate((0, 3, 10, 24, 5)):
         maps = random_maps(30, rollout, varying)
         features_of = fast.features.over(maps)

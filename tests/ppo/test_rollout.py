@@ -8,6 +8,7 @@ from toy_environments import KINDS, Line, make, make_agent
 from grownn_hpo.ppo import Diverged, outputs
 from grownn_hpo.ppo.distribution import log_prob_and_entropy
 from grownn_hpo.ppo.rollout import rollout
+from grownn_hpo.ppo.stepper import stepper
 
 
 class Recorded(Line):
@@ -26,8 +27,8 @@ class Recorded(Line):
 
 
 def collect(agent, environments, steps, seed=0):
-    stepper = agent.network.stepper(environments.n)
-    return rollout(agent, environments, environments.reset(), steps, stepper, torch.Generator().manual_seed(seed))
+    act = stepper(agent.network, environments.n)
+    return rollout(agent, environments, environments.reset(), steps, act, torch.Generator().manual_seed(seed))
 
 
 def test_truncated_episodes_are_worth_what_their_final_observation_promises():
@@ -56,7 +57,7 @@ def test_a_rollout_holds_what_the_network_saw_and_did(kind):
     agent = make_agent(kind, normalize_rewards=False)
     environments = make(kind)
     raw = environments.reset()
-    batch, _ = rollout(agent, environments, raw, 9, agent.network.stepper(4), torch.Generator())
+    batch, _ = rollout(agent, environments, raw, 9, stepper(agent.network, 4), torch.Generator())
     assert batch.observations.shape == (9 * 4, *raw.shape[1:])
     assert batch.actions.shape[0] == batch.log_probs.shape[0] == 36
     assert agent.env_steps == environments.steps == 36
@@ -70,9 +71,9 @@ def test_a_rollout_holds_what_the_network_saw_and_did(kind):
 
 def test_every_observation_acted_on_is_counted_once_and_kept_raw_in_the_probe():
     agent, environments = make_agent("line", normalize_rewards=False), Recorded(3)
-    stepper, noise = agent.network.stepper(3), torch.Generator()
-    _, following = rollout(agent, environments, environments.reset(), 60, stepper, noise)
-    rollout(agent, environments, following, 70, stepper, noise)
+    act, noise = stepper(agent.network, 3), torch.Generator()
+    _, following = rollout(agent, environments, environments.reset(), 60, act, noise)
+    rollout(agent, environments, following, 70, act, noise)
     acted_on = np.concatenate(environments.said[:-1])
     assert agent.observation_moments.count == pytest.approx(len(acted_on))
     np.testing.assert_allclose(agent.observation_moments.mean, acted_on.mean(0, dtype=float), rtol=1e-4, atol=1e-5)

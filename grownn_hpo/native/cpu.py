@@ -1,0 +1,29 @@
+"""The CPU's instruction set, by the names that torch chooses its kernels by."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_ORDER = ("DEFAULT", "AVX2", "AVX512")
+
+
+def cpu_capability() -> str:
+    """AVX512, AVX2 or DEFAULT, told without importing torch; what ATEN_CPU_CAPABILITY names, if that is less."""
+    flags = set(cpuinfo("flags").split())
+    if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"} <= flags:
+        found = "AVX512"
+    else:
+        found = "AVX2" if {"avx2", "fma"} <= flags else "DEFAULT"
+    wanted = os.environ.get("ATEN_CPU_CAPABILITY", "").upper()
+    return min(found, wanted, key=_ORDER.index) if wanted in _ORDER else found
+
+
+def cpuinfo(field: str) -> str:
+    """What the kernel says of the first CPU under this name; empty where it says nothing."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == field), "")

@@ -1,4 +1,4 @@
-"""What a ledger depends on beside its study file: library versions and the CPU's instruction set."""
+"""What a ledger depends on beside its study file: versions, the kernels' compiler, the CPU's instruction set."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from grownn_hpo import __version__
+from grownn_hpo.native import compiler
 from grownn_hpo.native.cpu import cpu_capability, cpuinfo
 
 PACKAGES = ("torch", "numpy", "gymnasium", "nle", "minihack", "mujoco", "smac", "ConfigSpace", "scipy", "scikit-learn")
 
 
 def environment() -> dict[str, JsonValue]:
-    """Versions, CPU and git commit, as `environment.json` keeps them."""
+    """Versions, CPU and git commit, as `environment.json` keeps them. Raises NotBuilt where the kernels are missing."""
     return {
         "grownn_hpo": __version__,
         "git_commit": _git_commit(),
@@ -25,6 +26,7 @@ def environment() -> dict[str, JsonValue]:
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpu_capability": cpu_capability(),
+        "kernels": f"compiled by {compiler()}",
         "threads_per_attempt": 1,
         "packages": {name: _version(name) for name in PACKAGES},
     }
@@ -33,7 +35,7 @@ def environment() -> dict[str, JsonValue]:
 def changes(recorded: dict[str, JsonValue], now: dict[str, JsonValue]) -> list[str]:
     """What changed that can change a result's bits, a line each; the git commit and the CPU's name cannot."""
     lines = []
-    for key in ("grownn_hpo", "python", "cpu_capability"):
+    for key in ("grownn_hpo", "python", "cpu_capability", "kernels"):
         if recorded.get(key) != now[key]:
             lines.append(f"{key}: was {recorded.get(key)!r}, is {now[key]!r}")
     before, after = recorded.get("packages"), now["packages"]

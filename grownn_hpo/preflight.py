@@ -90,7 +90,7 @@ def versions(environment: Mapping[str, object]) -> dict[str, str | None]:
     """The versions in an environment, by name, that must be those of the driver."""
     packages = environment["packages"]
     assert isinstance(packages, dict)
-    found = {"grownn_hpo": environment["grownn_hpo"], "python": environment["python"]}
+    found = {name: environment[name] for name in ("grownn_hpo", "python", "kernels")}
     found |= {name: packages.get(name) for name in PACKAGES}
     return {name: None if value is None else str(value) for name, value in found.items()}
 

@@ -25,7 +25,8 @@ def doctor() -> None:
     now = environment()
     versions = now["packages"]
     assert isinstance(versions, dict)
-    console.print(f"python {now['python']}, {now['cpu']} ({now['cpu_capability']})", soft_wrap=True)
+    machine = f"{now['cpu']} ({now['cpu_capability']})"
+    console.print(f"python {now['python']}, {machine}, kernels {now['kernels']}", soft_wrap=True)
     console.print(", ".join(f"{name} {versions[name]}" for name in PACKAGES), soft_wrap=True)
     failed = 0
     for name, check in CHECKS.items():

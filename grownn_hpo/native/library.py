@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_double, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_int64, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
@@ -90,6 +90,14 @@ def kernels(dtype: str) -> Kernels:
     epoch.argtypes = [POINTER(Update), c_void_p, c_double, c_void_p]
     epoch.restype = c_int64
     return Kernels(forward, epoch)
+
+
+def compiler() -> str:
+    """What the library was compiled by. Raises NotBuilt."""
+    told = _library().compiler
+    told.restype = c_char_p
+    name: bytes = told()
+    return name.decode()
 
 
 def pointer(array: NDArray[Any]) -> int:

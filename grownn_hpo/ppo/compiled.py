@@ -6,6 +6,7 @@ For networks this small, what surrounds the arithmetic in Python and torch takes
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -59,9 +60,9 @@ class Training:
         packing = Packing(network)
         self._trained: dict[Tensor, Trained] = {p: Trained.of(agent.optimizer, p) for p in network.parameters()}
         values, exp_avg, exp_avg_sq, gradient = (packing.zeros(packing.size) for _ in range(4))
-        self._parts = [packing.parts(vector) for vector in (values, exp_avg, exp_avg_sq)]
-        for part, tensor in self._pairs():
-            part.copy_(tensor)
+        self._pairs = list(self._paired([packing.parts(vector) for vector in (values, exp_avg, exp_avg_sq)]))
+        for part, its in self._pairs:
+            part[...] = its
         # A grown layer is younger than its neighbours: neighbours of one age are stepped together.
         ages = [(self._trained[place.linear.weight].step.item(), place.end) for place in packing.places]
         if network.log_std is not None:
@@ -122,14 +123,14 @@ class Training:
 
     def give_back(self) -> None:
         """Give network and optimizer their values, moments and steps."""
-        for part, tensor in self._pairs():
-            tensor.copy_(part)
+        for part, its in self._pairs:
+            its[...] = part
         taken = int(self._steps[0] - self._steps_before[0])
-        for its in self._trained.values():
-            its.step.add_(taken)
+        for trained in self._trained.values():
+            trained.step.add_(taken)
 
-    def _pairs(self) -> Any:
+    def _paired(self, parts: Sequence[Mapping[Tensor, Array]]) -> Iterator[tuple[Array, Array]]:
         """What stands for each parameter and each of its moments, and these themselves."""
         for parameter, its in self._trained.items():
-            for parts, tensor in zip(self._parts, (its.values, its.exp_avg, its.exp_avg_sq), strict=True):
-                yield parts[parameter], tensor
+            for each, tensor in zip(parts, (its.values, its.exp_avg, its.exp_avg_sq), strict=True):
+                yield each[parameter], tensor.detach().numpy()

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -25,6 +24,18 @@ KINDS: dict[type[nn.Module], native.Activation] = {
     nn.GELU: native.Activation.GELU,
     nn.SiLU: native.Activation.SILU,
 }
+
+
+WIDEST = 256
+"""Layers of 512 take as long in the kernels as in torch, and wider ones longer: they are written for small ones."""
+
+
+def suits_kernels(network: ActorCritic) -> bool:
+    """Whether the kernels can, and should, compute what a network does."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    small = max(layer.out_features for layer in layers) <= WIDEST
+    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+    return on_cpu and small and isinstance(network.features, VectorFeatures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +93,15 @@ class Packing:
         """Numbers of the network's precision, where the kernels read them fastest."""
         return native.zeros(shape, self.dtype)
 
-    def parts(self, vector: Array) -> Mapping[Tensor, Tensor]:
+    def parts(self, vector: Array) -> Mapping[Tensor, Array]:
         """For each parameter what stands for it in a vector, in the parameter's own shape."""
-        whole, parts = torch.from_numpy(vector), dict[Tensor, Tensor]()
+        parts = dict[Tensor, Array]()
         for place in self.places:
-            matrix, linear = whole[place.start : place.end].view(place.shape), place.linear
-            parts[linear.weight] = matrix[:-1, : linear.out_features].t()
+            matrix, linear = vector[place.start : place.end].reshape(place.shape), place.linear
+            parts[linear.weight] = matrix[:-1, : linear.out_features].T
             parts[linear.bias] = matrix[-1, : linear.out_features]
         if self._log_std is not None:
-            parts[self._log_std] = whole[self.log_std : self.log_std + len(self._log_std)]
+            parts[self._log_std] = vector[self.log_std : self.log_std + len(self._log_std)]
         return parts
 
 

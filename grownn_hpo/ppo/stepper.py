@@ -13,7 +13,7 @@ from grownn_hpo import native
 from grownn_hpo.ppo.environments import Array
 from grownn_hpo.ppo.map_features import MapFeatures
 from grownn_hpo.ppo.network import ActorCritic, Heads, VectorFeatures
-from grownn_hpo.ppo.packing import Memory, Packing
+from grownn_hpo.ppo.packing import Memory, Packing, suits_kernels
 
 
 class Stepper(Protocol):
@@ -29,9 +29,10 @@ class Stepper(Protocol):
 
 def stepper(network: ActorCritic, n: int) -> Stepper:
     """The fastest there is for `n` environments; to be refreshed before its first step."""
-    if next(network.parameters()).device.type != "cpu":
-        return PlainStepper(network)
-    return MapStepper(network, n) if isinstance(network.features, MapFeatures) else VectorStepper(network, n)
+    if suits_kernels(network):
+        return VectorStepper(network, n)
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    return MapStepper(network, n) if on_cpu and isinstance(network.features, MapFeatures) else PlainStepper(network)
 
 
 class PlainStepper:
@@ -83,9 +84,8 @@ class VectorStepper:
         self._arguments = (self._packing.network, native.pointer(self._values), n, *map(native.pointer, arrays))
 
     def refresh(self) -> None:
-        with torch.no_grad():
-            for parameter, part in self._parts.items():
-                part.copy_(parameter)
+        for parameter, part in self._parts.items():
+            part[...] = parameter.detach().numpy()
 
     def __call__(self, observations: Array) -> tuple[Array, Array]:
         self._seen[...] = observations

@@ -6,7 +6,8 @@ step is torch's fused one, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,20 @@ class Trained:
             state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
             state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
         return cls(parameter, state["exp_avg"], state["exp_avg_sq"], state["step"])
+
+
+@contextmanager
+def smallest_as_zero() -> Iterator[None]:
+    """Have numbers too small for their precision's full range count as 0, in this thread.
+
+    The moments of a unit that is never active any more would stay among them for ever, and each takes as long as a
+    hundred other numbers: with half of the units so, rooms were trained at half the speed.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 class Descent:

@@ -113,24 +113,6 @@ def test_acting_is_the_networks_on_every_instruction_set(instruction_set: str) -
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_moments_of_units_that_are_never_active_come_to_nothing() -> None:
-    """Among the smallest numbers there are, they would slow every later step; outside, such numbers count as before."""
-    ppo = PPOSettings(batch_size=2, n_epochs=1, learning_rate=1e-3)
-    agent = new_agent(Network(kind="mlp", width=16), 1, SPACES, ppo, None, 3)
-    draw, numbers = torch.Generator().manual_seed(1), torch.randn(3, 3000)
-    batch = torch.randn(3000, 11, generator=draw), torch.randn(3000, 3, generator=draw), numbers[0] - 4, *numbers[1:]
-    first = tuple(tensor[:100] for tensor in batch)
-    by_kernels(agent, *first, ppo, draw)
-    with torch.no_grad():
-        agent.network.stack[0].bias[:8] = -1000.0
-    for _ in range(2):
-        by_kernels(agent, *batch, ppo, draw)
-    state = agent.optimizer.state[agent.network.stack[0].weight]
-    assert not state["exp_avg"][:8].any()
-    assert state["exp_avg"][8:].all(1).any()
-    assert torch.tensor(1e-40) * 1 > 0
-
-
 def test_where_the_kernels_are_missing_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "FOLDER", tmp_path)
     forget()

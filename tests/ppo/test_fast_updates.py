@@ -213,6 +213,21 @@ def test_divergence_leaves_the_agent_where_the_last_good_step_did(case):
     assert_alike(plain, fast, 1e-10)
 
 
+@pytest.mark.parametrize("case", [MAP, ANT])
+def test_moments_of_units_that_are_never_active_are_no_subnormal_numbers(case):
+    """These would slow every later step. Elsewhere they count as before."""
+    case = replace(case, dtype=torch.float32, ppo=case.ppo.model_copy(update={"batch_size": 2, "n_epochs": 1}))
+    agent, shuffle = case.agent(), torch.Generator().manual_seed(0)
+    fast_update(agent, case.transitions(20, 0), case.ppo, shuffle)
+    with torch.no_grad():
+        agent.network.stack[0].bias[:8] = -1e6
+    fast_update(agent, case.transitions(3000, 1), case.ppo, shuffle)
+    moments = agent.optimizer.state[agent.network.stack[0].weight]["exp_avg"][:8].abs()
+    assert moments.max() < 1e-30
+    assert not ((moments > 0) & (moments < torch.finfo(torch.float32).tiny)).any()
+    assert torch.tensor(1e-40) * 1 > 0
+
+
 def test_the_norm_of_very_many_gradients_is_not_rounded_away():
     layer = torch.nn.Linear(2000, 1000)
     optimizer = torch.optim.Adam(layer.parameters())

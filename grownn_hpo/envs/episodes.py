@@ -65,22 +65,19 @@ def play(
     def begin(index: int) -> None:
         if (number := next(waiting, None)) is not None:
             seeds = episode_seeds(vector.seed, Purpose.EVALUATION, round_number, number)
-            observations[index] = vector.members[index].begin(seeds)
+            observations[index] = vector.begin(index, seeds)
             playing[index] = number
 
     for index in range(len(vector)):
         begin(index)
     while playing:
-        active = sorted(playing)
-        actions = act(observations[active])
-        vector.check(actions, len(active))
-        for index, action in zip(active, actions, strict=True):
-            member = vector.members[index]
-            seen = member.step(action)
-            observations[index] = seen.observation
-            if seen.terminated or seen.truncated:
-                finished[playing.pop(index)] = (member.total, member.length, seen.success)
-                begin(index)
+        active = np.array(sorted(playing))
+        seen = vector.advance(act(observations[active]), active if len(active) < len(vector) else None)
+        observations[active] = seen.observations
+        for row in np.flatnonzero(seen.terminated | seen.truncated).tolist():
+            index = int(active[row])
+            finished[playing.pop(index)] = (*vector.tally(index), seen.successes[row])
+            begin(index)
     returns, lengths, successes = zip(*(finished[number] for number in range(episodes)), strict=True)
     return Episodes(returns, lengths, successes)
 

@@ -6,7 +6,7 @@ import importlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,13 @@ from gymnasium.wrappers import OrderEnforcing, TimeLimit
 from numpy.random import SeedSequence
 from numpy.typing import NDArray
 
-from grownn_hpo.envs import catalogue
-from grownn_hpo.envs.interface import Transition
-from grownn_hpo.envs.mujoco import lean_step
+from grownn_hpo.envs import catalogue, mujoco
+from grownn_hpo.envs.interface import Single, Team, Transition
 from grownn_hpo.envs.simulation import keep_no_log, spare
 from grownn_hpo.errors import GrowNNError
 from grownn_hpo.spec import Continuous, Discrete, Spaces, Vector
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 class GymnasiumEnv:
@@ -44,9 +45,8 @@ class GymnasiumEnv:
         self.spaces = Spaces(_observation(seen), _action(acted))
         self.action_names = _action_names(acted)
         self._vector, self._native = _to_vector(seen), _to_native(acted)
-        bare, self._limit = _unwrapped(self._env)
-        spare(bare, kwargs)
-        self._step = lean_step(bare, kwargs) or bare.step
+        self._task, self._limit = _unwrapped(self._env)
+        spare(self._task, kwargs)
         self._elapsed = 0
 
     def reset(self, seeds: SeedSequence) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ class GymnasiumEnv:
         return self._vector(observation)
 
     def step(self, action: NDArray[Any]) -> Transition:
-        observation, reward, terminated, truncated, info = self._step(self._native(action))
+        observation, reward, terminated, truncated, info = self._task.step(self._native(action))
         self._elapsed += 1
         success = info.get("is_success")
         return Transition(
@@ -66,6 +66,13 @@ class GymnasiumEnv:
             bool(truncated) or self._elapsed >= self._limit,
             None if success is None else bool(success),
         )
+
+    def team(self, singles: Sequence[Single]) -> Team | None:
+        """All of `singles` stepped by one call, where they are plain ones of a MuJoCo task that has it; else None."""
+        plain = [single for single in singles if type(single) is GymnasiumEnv and single._limit == self._limit]
+        if len(plain) < len(singles):
+            return None
+        return mujoco.team(singles, [single._task for single in plain], self._limit)
 
     @property
     def steps_per_second(self) -> float:
@@ -109,10 +116,10 @@ def _to_vector(space: gym_spaces.Box | gym_spaces.Discrete) -> Callable[[Any], N
 
     def flat(observation: Any) -> NDArray[np.float32]:
         seen = np.asarray(observation)
-        if seen.dtype != np.float32:
+        if seen.dtype != _FLOAT32:
             with np.errstate(over="ignore"):
                 seen = seen.astype(np.float32)
-        return seen.reshape(-1)
+        return seen if seen.ndim == 1 else seen.reshape(-1)
 
     return flat
 

@@ -52,6 +52,7 @@ class Room:
         buffers = game.nethack._obs_buffers
         self._chars, self._blstats = buffers["chars"], buffers["blstats"]
         self._internal, self._program_state = buffers["internal"], buffers["program_state"]
+        self._asks = self._internal[_ASKS]
         self._steps = 0
         if room["contents"] is None:
             read_only(game)
@@ -73,7 +74,7 @@ class Room:
         before = self._blstats[nethack.NLE_BL_TIME]
         self._nethack.step(self._keys[action])
         done = self._nethack.done()
-        if not done and self._internal[_ASKS].any():
+        if not done and np.count_nonzero(self._asks):  # `any` takes four times as long
             _, done = self._game._perform_known_steps(self._game.nethack._obs, done, exceptions=True)
         self._steps += 1
         late = self._steps >= self._limit

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
+from grownn_hpo.envs import VectorEnv
 from grownn_hpo.envs.generic import GymnasiumEnv
+from grownn_hpo.envs.mujoco import MuJoCoTeam
 from grownn_hpo.envs.simulation import _say, touching_the_world, without_islands
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass:UserWarning")
@@ -170,6 +172,26 @@ def test_warnings_are_printed_once_and_leave_no_log(capfd: pytest.CaptureFixture
         ["MuJoCo:", "Nan,", "Inf"],
     ]
     assert not list(Path().iterdir())
+
+
+def test_each_environment_of_a_team_warns_in_each_of_its_episodes() -> None:
+    """As often as the tasks themselves do."""
+    heard: list[str] = []
+    mujoco.set_mju_user_warning(heard.append)
+    try:
+        with VectorEnv("Hopper-v4", {}, 3, seed=0) as vector:
+            team = vector._team
+            assert isinstance(team, MuJoCoTeam)
+            for _ in range(2):
+                vector.reset()
+                heard.clear()
+                for step in range(3):
+                    team._batch.bind("qvel")[1:] = 1e12
+                    vector.advance(np.zeros((3, 3)))
+                    assert len(heard) == 2, step  # a simulation warns once until it is reset
+    finally:
+        mujoco.set_mju_user_warning(None)
+    assert "QVEL" in heard[0]
 
 
 def test_somebodys_own_handler_of_warnings_stays() -> None:

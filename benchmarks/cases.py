@@ -31,7 +31,7 @@ TARGETS = {
     "room10-env-random": 1.5,
     "room10-env-optimal": 1.25,
 }
-"""The least ratios; every other comparison with Stable-Baselines3 has 1: no case may be slower."""
+"""The least ratios; every other training has 1 to Stable-Baselines3's: no case may be slower."""
 
 ENV_CASES = ("room10-env-random", "room10-env-optimal", "ant-env", "cartpole-env")
 

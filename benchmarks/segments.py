@@ -173,7 +173,7 @@ def environments(names: Sequence[str], pairs: int, core: int) -> list[Figure]:
     command = [sys.executable, "-m", "benchmarks.environments", *names, "--pairs", str(pairs), "--core", str(core)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    return [Figure(name, **its, target=TARGETS.get(name, 1.0)) for name, its in found.items()]
+    return [Figure(name, **its, target=TARGETS.get(name)) for name, its in found.items()]
 
 
 def machine(device: str) -> str:

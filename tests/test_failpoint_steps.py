@@ -21,6 +21,8 @@ OUTSIDE = {
     ("dispatch.launcher", "mkdir"): "the same",
     ("dispatch.launcher", "rmtree"): "the same",
     ("dispatch.attempt", "write_text"): "a file of /proc",
+    ("native.build", "replace"): "the installation's own",
+    ("native.build", "unlink"): "the same",
     ("envs.levels", "unlink"): "a game's own folder among the temporary files",
     ("envs.levels", "write_bytes"): "the same",
     ("cli.outlet", "open"): "/dev/null",

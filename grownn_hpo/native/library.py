@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grownn_hpo.errors import GrowNNError
-from grownn_hpo.native.cpu import cpu_capability
+from grownn_hpo.native.cpu import used_capability
 
 PAD = 16
 """Outputs of layers, and the library's vectors, are padded to multiples of so many numbers."""
@@ -117,7 +117,7 @@ def zeros(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
 
 @cache
 def _library() -> ctypes.CDLL:
-    path = FOLDER / f"kernels-{cpu_capability()}.so"
+    path = FOLDER / f"kernels-{used_capability()}.so"
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:

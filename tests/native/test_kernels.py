@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from grownn_hpo import native
 from grownn_hpo.native import build, library
-from grownn_hpo.native.cpu import cpu_capability
+from grownn_hpo.native.cpu import cpu_capability, used_capability
 from grownn_hpo.ppo import new_agent, outputs
 from grownn_hpo.ppo.compiled import by_kernels
 from grownn_hpo.ppo.stepper import VectorStepper
@@ -22,7 +21,7 @@ from grownn_hpo.ppo.update import by_autograd
 from grownn_hpo.spec import Continuous, Network, PPOSettings, Spaces, Vector
 
 SETS = ("DEFAULT", "AVX2", "AVX512")
-HERE = SETS[: SETS.index(cpu_capability()) + 1]
+HERE = SETS[: SETS.index(used_capability()) + 1]
 SPACES = Spaces(Vector(11), Continuous((-1.0,) * 3, (1.0,) * 3))
 
 
@@ -131,9 +130,11 @@ def test_without_a_compiler_the_installation_says_what_to_do(tmp_path: Path, mon
     assert not list(tmp_path.glob("*.so"))
 
 
-def test_the_least_of_what_there_is_and_what_is_asked_for_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_of_what_there_is_and_what_is_asked_for_is_used_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     best = cpu_capability()
+    assert used_capability() == best
     for wanted, expected in (("default", "DEFAULT"), ("avx512", best), ("", best), ("vsx", best)):
-        monkeypatch.setitem(os.environ, "ATEN_CPU_CAPABILITY", wanted)
-        assert cpu_capability() == expected
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", wanted)
+        assert used_capability() == expected
+        assert cpu_capability() == (best if expected == best else f"{best} limited to DEFAULT")

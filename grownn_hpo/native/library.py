@@ -100,10 +100,10 @@ def compiler() -> str:
     return name.decode()
 
 
-def pointer(array: NDArray[Any]) -> int:
-    """Where a contiguous array begins. It is the caller's to keep."""
-    if not array.flags.c_contiguous:
-        raise ValueError(f"an array of strides {array.strides} for {array.shape}: must be contiguous")
+def pointer(array: NDArray[Any], dtype: str) -> int:
+    """Where an array begins, which is the caller's to keep. Raises ValueError unless it is contiguous, of this type."""
+    if not array.flags.c_contiguous or array.dtype != dtype:
+        raise ValueError(f"{array.dtype}{list(array.shape)} in steps of {array.strides}: must be contiguous {dtype}")
     return array.ctypes.data
 
 

@@ -69,25 +69,24 @@ class Training:
             ages.append((self._trained[network.log_std].step.item(), packing.size))
         runs = [(age, [end for _, end in its][-1]) for age, its in groupby(ages, lambda pair: pair[0])]
         steps, ends = (np.array(column, np.int64) for column in zip(*runs, strict=True))
-        memory = Memory(packing, settings.batch_size)
         observations, actions, log_probs, advantages, returns = transitions
-        choices = actions if network.log_std is None else None
-        arrays = {
+        memory = Memory(packing, min(settings.batch_size, len(observations)))
+        numbers = {
             "values": values,
-            "gradient": gradient,
             "exp_avg": exp_avg,
             "exp_avg_sq": exp_avg_sq,
+            "gradient": gradient,
             "observations": observations,
-            "actions": None if choices is actions else actions,
-            "choices": choices,
             "log_probs": log_probs,
             "advantages": advantages,
             "returns": returns,
-            "span_ends": ends,
-            "steps": steps,
-            **{name: getattr(memory, name) for name in ("inputs", "sums", "outputs")},
-            **{name: getattr(memory, name) for name in ("by_outputs", "other", "transposed")},
+            **{n: getattr(memory, n) for n in ("inputs", "sums", "outputs", "by_outputs", "other", "transposed")},
         }
+        whole = {"span_ends": ends, "steps": steps}
+        if network.log_std is None:
+            whole["choices"] = actions
+        else:
+            numbers["actions"] = actions
         beta1, beta2 = group["betas"]
         self._update = native.Update(
             network=ctypes.pointer(packing.network),
@@ -107,9 +106,10 @@ class Training:
             eps=group["eps"],
             normalize_advantage=settings.normalize_advantage,
             spans=len(ends),
-            **{name: None if array is None else native.pointer(array) for name, array in arrays.items()},
+            **{name: native.pointer(array, packing.dtype) for name, array in numbers.items()},
+            **{name: native.pointer(array, "int64") for name, array in whole.items()},
         )
-        self._kept: Any = packing, arrays  # pointers do not keep what they point to
+        self._kept: Any = packing, numbers, whole  # pointers do not keep what they point to
         self._kernels = native.kernels(packing.dtype)
         self._steps, self._steps_before = steps, steps.copy()
 
@@ -118,7 +118,8 @@ class Training:
 
         They are fewer than all where a loss or a gradient was not finite: the row behind the last is that one's.
         """
-        done: int = self._kernels.epoch(self._update, native.pointer(order), learning_rate, native.pointer(statistics))
+        written = native.pointer(statistics, "float64")
+        done: int = self._kernels.epoch(self._update, native.pointer(order, "int64"), learning_rate, written)
         return done
 
     def give_back(self) -> None:

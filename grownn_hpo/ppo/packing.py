@@ -17,7 +17,7 @@ from grownn_hpo.ppo.network import ActorCritic, VectorFeatures
 
 Array = NDArray[Any]
 
-KINDS: dict[type[nn.Module], native.Activation] = {
+_KINDS: dict[type[nn.Module], native.Activation] = {
     nn.ReLU: native.Activation.RELU,
     nn.Hardtanh: native.Activation.HARDTANH,
     nn.Tanh: native.Activation.TANH,
@@ -25,17 +25,8 @@ KINDS: dict[type[nn.Module], native.Activation] = {
     nn.SiLU: native.Activation.SILU,
 }
 
-
 WIDEST = 256
 """Layers of 512 take as long in the kernels as in torch, and wider ones longer: they are written for small ones."""
-
-
-def suits_kernels(network: ActorCritic) -> bool:
-    """Whether the kernels can, and should, compute what a network does."""
-    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
-    small = max(layer.out_features for layer in layers) <= WIDEST
-    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
-    return on_cpu and small and isinstance(network.features, VectorFeatures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +108,14 @@ class Memory:
         self.transposed = packing.zeros(packing.widest_transposed)
 
 
+def suits_kernels(network: ActorCritic) -> bool:
+    """Whether the kernels can, and should, compute what a network does."""
+    layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    small = max(layer.out_features for layer in layers) <= WIDEST
+    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+    return on_cpu and small and isinstance(network.features, VectorFeatures)
+
+
 def padded(count: int) -> int:
     """The next multiple of `native.PAD`."""
     return -(-count // native.PAD) * native.PAD
@@ -128,6 +127,6 @@ def _beside(*chains: nn.Sequential) -> list[tuple[list[nn.Linear], native.Activa
     for place, module in enumerate(chains[0]):
         if isinstance(module, nn.Linear):
             followed = place + 1 < len(chains[0])
-            activation = KINDS[type(chains[0][place + 1])] if followed else native.Activation.NONE
+            activation = _KINDS[type(chains[0][place + 1])] if followed else native.Activation.NONE
             layers.append(([linear for chain in chains if isinstance(linear := chain[place], nn.Linear)], activation))
     return layers

@@ -80,8 +80,9 @@ class VectorStepper:
         self._outputs, self._state_values = (self._memory.last[:, its] for its in columns)
         self._seen = self._memory.inputs[:, : network.features.linear.in_features]
         self._forward = native.kernels(self._packing.dtype).forward
-        arrays = self._memory.inputs, self._memory.sums, self._memory.outputs
-        self._arguments = (self._packing.network, native.pointer(self._values), n, *map(native.pointer, arrays))
+        arrays = self._values, self._memory.inputs, self._memory.sums, self._memory.outputs
+        values, *memory = (native.pointer(array, self._packing.dtype) for array in arrays)
+        self._arguments = (self._packing.network, values, n, *memory)
 
     def refresh(self) -> None:
         for parameter, part in self._parts.items():

@@ -32,6 +32,7 @@ def forget() -> None:
 
 @pytest.fixture(params=HERE)
 def instruction_set(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    torch.backends.cpu.get_cpu_capability()  # torch looks but once, and is not to see what follows
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", request.param.lower())
     forget()
     yield request.param
@@ -46,7 +47,8 @@ def activated(kind: native.Activation, numbers: NDArray[np.floating]) -> NDArray
     weights, inputs = native.zeros((2, native.PAD), dtype), native.zeros((n, native.PAD), dtype)
     weights[0], inputs[:, 0] = 1, numbers
     sums, written = native.zeros((n, native.PAD), dtype), native.zeros((n, native.PAD), dtype)
-    native.kernels(dtype).forward(network, native.pointer(weights), n, *map(native.pointer, (inputs, sums, written)))
+    its, *memory = (native.pointer(array, dtype) for array in (weights, inputs, sums, written))
+    native.kernels(dtype).forward(network, its, n, *memory)
     return written
 
 
@@ -110,6 +112,12 @@ def test_acting_is_the_networks_on_every_instruction_set(instruction_set: str) -
         seen = np.random.default_rng(n).normal(size=(n, 11)).astype(np.float32)
         for ours, expected in zip(step(seen), outputs(agent, seen), strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("array", [np.zeros(4, np.float64), np.zeros((4, 4), np.float32).T[:2], np.zeros(4, np.int64)])
+def test_an_array_that_a_kernel_would_misread_is_refused(array: NDArray[np.generic]) -> None:
+    with pytest.raises(ValueError, match="must be contiguous float32"):
+        native.pointer(array, "float32")
 
 
 def test_where_the_kernels_are_missing_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ typedef float real;
 #define TILE_ROWS 8
 #elif defined(__AVX2__)
 #define REGISTER 32
-#define TILE_ROWS 4
+#define TILE_ROWS 6
 #else
 #define REGISTER 16
 #define TILE_ROWS 4

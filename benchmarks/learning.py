@@ -38,6 +38,7 @@ from grownn_hpo.spec import Network, PPOSettings
 RESULTS = Path(__file__).parent / "results"
 EVALUATIONS = 10  # of a run; fewer where it has fewer rollouts
 EPISODES, LAST_EPISODES = 20, 100
+EVALUATORS = 4
 EVALUATION_SEED = 2**20  # no training uses it
 
 
@@ -104,7 +105,7 @@ SIDES: tuple[Literal["ours", "theirs"], ...] = ("ours", "theirs")
 def evaluated(task: Task, act: Callable[[Any], Any], number: int) -> tuple[float, float | None]:
     """Mean return and success rate of the `number`-th evaluation, whose episodes are the same for every run."""
     episodes = LAST_EPISODES if number == len(evaluation_points(task)) else EPISODES
-    with VectorEnv(task.env, {}, 4, EVALUATION_SEED) as environments:
+    with VectorEnv(task.env, {}, EVALUATORS, EVALUATION_SEED) as environments:
         played = play(act, environments, episodes, number)
     return played.mean_return, played.success_rate
 
@@ -123,7 +124,7 @@ def learn_ours(task: Task, seed: int) -> Iterator[tuple[int, float, float | None
     points: list[tuple[int, float, float | None]] = []
 
     def evaluate(trained: ppo.Agent, env_steps: int) -> None:
-        points.append((env_steps, *evaluated(task, lambda seen: ppo.act(trained, seen), len(points) + 1)))
+        points.append((env_steps, *evaluated(task, ppo.policy(trained, EVALUATORS), len(points) + 1)))
 
     with VectorEnv(task.env, {}, task.envs, seed) as environments:
         ppo.train(

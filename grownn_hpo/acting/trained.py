@@ -110,7 +110,7 @@ class TrainedAgent:
 
     def _played(self, n: int, seed: int, episodes: int, round_number: int, opener: Opener) -> Episodes:
         with one_thread(), VectorEnv(self.env, self.arm.task.kwargs, n, seed, opener) as vector:
-            return play(lambda observations: ppo.act(self.agent, observations), vector, episodes, round_number)
+            return play(ppo.policy(self.agent, n), vector, episodes, round_number)
 
     def _batch(self, observations: Any) -> tuple[NDArray[Any], bool]:
         """The observations as the networks take them [B, *O], and whether it was a single one."""

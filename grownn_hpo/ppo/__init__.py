@@ -1,10 +1,10 @@
 """Proximal Policy Optimization: network, rollout, advantages, update; functions with everything passed in.
 
 Knows nothing of files or studies. `train` moves an `Agent`; `agent_state` and `restore_agent` turn it into named
-tensors and back; `act` and `outputs` ask it.
+tensors and back; `policy` and `outputs` ask it.
 """
 
-from grownn_hpo.ppo.agent import Agent, CheckpointMismatch, act, agent_state, new_agent, outputs, restore_agent
+from grownn_hpo.ppo.agent import Agent, CheckpointMismatch, agent_state, new_agent, outputs, policy, restore_agent
 from grownn_hpo.ppo.divergence import Diverged
 from grownn_hpo.ppo.environments import Environments, Episode, Step
 from grownn_hpo.ppo.loss import Losses
@@ -21,10 +21,10 @@ __all__ = [
     "Losses",
     "Progress",
     "Step",
-    "act",
     "agent_state",
     "new_agent",
     "outputs",
+    "policy",
     "restore_agent",
     "train",
 ]

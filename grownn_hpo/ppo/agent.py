@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from grownn_hpo.ppo.distribution import mode
 from grownn_hpo.ppo.environments import Array
 from grownn_hpo.ppo.network import ActorCritic
 from grownn_hpo.ppo.normalise import RewardScaler, RunningMoments
+from grownn_hpo.ppo.packing import suits_kernels
+from grownn_hpo.ppo.stepper import VectorStepper
 from grownn_hpo.spec import Characters, Network, PPOSettings, Spaces, Vector
 
 # How many observations are kept for the check that growth changed nothing.
@@ -147,10 +149,24 @@ def outputs(agent: Agent, observations: Array) -> tuple[Tensor, Tensor]:
     return policy.cpu(), values.cpu()
 
 
-def act(agent: Agent, observations: Array) -> Array:
-    """The deterministic policy's actions, int64 [B] or float32 [B, A] unclipped, for raw observations [B, S]."""
-    actions: Array = mode(outputs(agent, observations)[0], agent.network.log_std).numpy()
-    return actions
+def policy(agent: Agent, n: int) -> Callable[[Array], Array]:
+    """The deterministic policy of an agent that stays as it is.
+
+    A function from raw observations [B, S], B at most `n`, to actions: int64 [B], or float32 [B, A] unclipped.
+    """
+    log_std = agent.network.log_std
+    if not suits_kernels(agent.network):
+        return lambda observations: mode(outputs(agent, observations)[0], log_std).numpy()
+    step = VectorStepper(agent.network, n)
+    step.refresh()
+    seen = np.zeros((n, agent.probe.shape[1]), np.float32)  # the rows of environments that have finished are left over
+
+    def act(observations: Array) -> Array:
+        seen[: len(observations)] = agent.normalised(observations)
+        means = step(seen)[0][: len(observations)]
+        return mode(means, log_std).copy()
+
+    return act
 
 
 def _unfilled(

@@ -40,7 +40,7 @@ def log_prob_and_entropy(outputs: Tensor, log_std: Tensor | None, actions: Tenso
     return log_prob, (log_std.sum() + log_std.numel() * (0.5 + _HALF_LOG_TAU)).expand(len(actions))
 
 
-def mode(outputs: Tensor, log_std: Tensor | None) -> Tensor:
+def mode(outputs: Numbers, log_std: Tensor | None) -> Numbers:
     """The most probable actions."""
     return outputs.argmax(-1) if log_std is None else outputs
 

@@ -201,7 +201,7 @@ class SegmentRun:
         began = time.perf_counter()
         self._rounds += 1
         episodes = play(
-            lambda observations: ppo.act(agent, observations),
+            ppo.policy(agent, len(environments)),
             environments,
             self._arm.evaluation.episodes,
             self._rounds,

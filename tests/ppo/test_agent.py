@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from toy_environments import KINDS, digest, make, make_agent, network, settings, trained
 
 from grownn_hpo.morphism import deepen, difference
-from grownn_hpo.ppo import CheckpointMismatch, act, agent_state, new_agent, outputs, restore_agent
+from grownn_hpo.ppo import CheckpointMismatch, agent_state, new_agent, outputs, policy, restore_agent
 
 
 def restored(kind: str, agent, depth: int = 1):
@@ -109,13 +109,17 @@ def test_acting_is_deterministic_and_leaves_the_agent_as_it_was(kind):
     agent = trained(kind)
     before = digest(agent)
     observations = make(kind, n=6).reset()
-    first, second = act(agent, observations), act(agent, observations)
+    act = policy(agent, 9)
+    first, second = act(observations), act(observations)
     np.testing.assert_array_equal(first, second)
     assert digest(agent) == before
     assert first.shape == ((6, 1) if kind == "continuous" else (6,))
     assert first.dtype == (np.float32 if kind == "continuous" else np.int64)
     if kind != "continuous":
         np.testing.assert_array_equal(first, outputs(agent, observations)[0].argmax(1).numpy())
+    else:
+        np.testing.assert_allclose(first, outputs(agent, observations)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(act(observations[2:4]), first[2:4])
 
 
 def test_observations_are_normalised_for_acting():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_environments import KINDS, SETTINGS, digest, make, make_agent, network, settings, trained
 
-from grownn_hpo.ppo import Diverged, act, new_agent, train
+from grownn_hpo.ppo import Diverged, new_agent, policy, train
 
 
 def run(agent, environments, its=SETTINGS, *, env_steps=200, total=1000, **others):
@@ -119,9 +119,9 @@ def test_a_small_task_is_learned(kind):
 
     def evaluated():
         environments = make(kind, n=20, seed=99)
-        observations, returns = environments.reset(), []
+        observations, returns, act = environments.reset(), [], policy(agent, 20)
         for _ in range(environments.limit):
-            step = environments.step(act(agent, observations))
+            step = environments.step(act(observations))
             observations = step.observations
             returns += [e.total for e in step.episodes]
         return np.mean(returns)

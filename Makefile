@@ -72,11 +72,11 @@ bench: $(DEVELOPED)
 bench-full: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.segments --full --write
 
-# Does ours learn as well as Stable-Baselines3's? Half an hour on two cores.
+# Does ours learn as well as Stable-Baselines3's? Twenty minutes on two cores.
 learning: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.learning --write
 
-# Do the bundled settings solve their tasks? Half an hour on two cores.
+# Do the bundled settings solve their tasks? Twenty minutes on two cores.
 solved: $(DEVELOPED)
 	$(BIN)/python -m benchmarks.solved --write
 

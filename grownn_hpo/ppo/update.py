@@ -1,7 +1,7 @@
 """One update of the weights from one rollout (Schulman et al. 2017, Proximal Policy Optimization).
 
 `by_autograd` says what is computed. On the CPU `by_kernels` computes the same for small networks of vectors, in
-an eighth of the time or less, and `by_hand` for those of maps.
+a fifth of the time or less, and `by_hand` for those of maps.
 
 `M` is the number of transitions, `B` the size of a minibatch; the last minibatch of an epoch may be smaller.
 """

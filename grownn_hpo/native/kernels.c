@@ -13,9 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __SSE__
-#include <xmmintrin.h>
-#endif
 
 #ifdef DOUBLE
 typedef double real;
@@ -457,28 +454,6 @@ static void adam(const Update *u, double norm, double learning_rate)
     }
 }
 
-/* Numbers too small for their precision's full range count as 0 until they are `restored`. The moments of a unit that is
-   never active any more would stay among them for ever, and each costs a hundred times what another number does. */
-static unsigned flushed(void)
-{
-#ifdef __SSE__
-    unsigned before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* results and operands */
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void restored(unsigned before)
-{
-#ifdef __SSE__
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
-}
-
 /* What compiled this: another compiler may round elsewhere. */
 #ifndef DOUBLE
 #ifdef __clang__
@@ -495,7 +470,6 @@ EXPORT const char *compiler(void) { return "gcc " __VERSION__; }
 EXPORT int64_t NAME(epoch)(const Update *u, const int64_t *order, double learning_rate, Statistics *statistics)
 {
     const Network *network = u->network;
-    const unsigned before = flushed();
     int64_t minibatch = 0, width = network->layers[network->depth - 1].width;
     for (int64_t start = 0; start < u->transitions; start += u->batch, minibatch++) {
         int64_t rows = start + u->batch < u->transitions ? u->batch : u->transitions - start;
@@ -514,9 +488,8 @@ EXPORT int64_t NAME(epoch)(const Update *u, const int64_t *order, double learnin
                  u->gradient);
         its->norm = norm_of(u->gradient, u->size);
         if (!isfinite(its->policy + u->vf_coef * its->value - u->ent_coef * its->entropy) || !isfinite(its->norm))
-            break;
+            return minibatch;
         adam(u, its->norm, learning_rate);
     }
-    restored(before);
     return minibatch;
 }

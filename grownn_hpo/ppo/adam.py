@@ -45,7 +45,7 @@ def smallest_as_zero() -> Iterator[None]:
     """Have numbers too small for their precision's full range count as 0, in this thread.
 
     The moments of a unit that is never active any more would stay among them for ever, and each takes as long as a
-    hundred other numbers: with half of the units so, rooms were trained at half the speed.
+    hundred other numbers: with half of its units so, a room was trained at half the speed.
     """
     torch.set_flush_denormal(True)
     try:

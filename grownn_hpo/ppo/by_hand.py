@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from grownn_hpo.ppo.adam import Descent, Trained, smallest_as_zero
+from grownn_hpo.ppo.adam import Descent, Trained
 from grownn_hpo.ppo.agent import Agent
 from grownn_hpo.ppo.distribution import CategoricalByHand
 from grownn_hpo.ppo.divergence import must_be_finite
@@ -47,7 +47,7 @@ def by_hand(
     gradients_for = {size: Gradient(network, rows, size, descent.gradient_of, settings) for size in epoch.sizes}
     statistics: list[tuple[float, ...]] = []
     try:
-        with torch.inference_mode(), smallest_as_zero():
+        with torch.inference_mode():
             for _ in range(settings.n_epochs):
                 epoch.shuffle(torch.randperm(len(observations), generator=shuffle))
                 parts = []

@@ -119,7 +119,7 @@ class ActivationLayer:
 
     def _look_at(self, inputs: Tensor) -> None:
         self._saved = inputs
-        self._array = inputs.numpy() if self._activation.on_cpu and inputs.device.type == "cpu" else None
+        self._array = inputs.numpy() if self._activation.on_cpu else None
         if self._activation.of_output:
             self._outputs = inputs
         elif self._outputs.shape != inputs.shape:

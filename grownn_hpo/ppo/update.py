@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from grownn_hpo.ppo.adam import smallest_as_zero
 from grownn_hpo.ppo.agent import Agent
 from grownn_hpo.ppo.by_hand import by_hand
 from grownn_hpo.ppo.compiled import by_kernels
@@ -44,7 +45,8 @@ def update(
     """
     for group in agent.optimizer.param_groups:
         group["lr"] = learning_rate
-    losses = fastest(agent)(agent, observations, actions, log_probs, advantages, returns, settings, shuffle)
+    with smallest_as_zero():
+        losses = fastest(agent)(agent, observations, actions, log_probs, advantages, returns, settings, shuffle)
     if not get_total_norm(agent.network.parameters(), math.inf).isfinite():
         raise Diverged(agent.updates + 1, agent.env_steps, "largest parameter")
     agent.updates += 1

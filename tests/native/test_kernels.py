@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,6 +137,12 @@ def test_without_a_compiler_the_installation_says_what_to_do(tmp_path: Path, mon
     with pytest.raises(SystemExit, match=r"kernels\.c .* failed"):
         build.compile_kernels(tmp_path)
     assert not list(tmp_path.glob("*.so"))
+
+
+def test_the_kernels_compile_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "gcc -m64" if platform.machine() == "x86_64" else "gcc")  # words behind it count too
+    built = build.compile_kernels(tmp_path, "-Wall", "-Wextra", "-Werror")
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in built} != set()
 
 
 def test_the_least_of_what_there_is_and_what_is_asked_for_is_used_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

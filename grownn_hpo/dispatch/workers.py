@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 import math
 import os
 import queue
@@ -177,6 +178,8 @@ class DaskDispatcher(Desk):
         devices: Path | None = None,
     ) -> None:
         super().__init__()
+        # The cluster's `silence_logs` ends with it, and its connections may end after: with a traceback, at level INFO.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         self.slots = slots
         self._cluster = cluster
         self._preflight = preflight
